@@ -1,0 +1,66 @@
+// The plan: how the storages of a checkpoint are cut into chunks.
+
+#ifndef PENSTOCK_CODEC_PLAN_H_
+#define PENSTOCK_CODEC_PLAN_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "core/storage.h"
+
+namespace penstock {
+
+inline constexpr int64_t kChunkBytes = 1 << 20;
+// Storages below this share chunks.
+inline constexpr int64_t kSmallStorageBytes = 64 << 10;
+// Pieces of one chunk start at multiples of this, with zeros between.
+inline constexpr int64_t kPieceAlignment = 64;
+
+// Bytes [begin, begin + size) of storage `storage` (its number in the plan),
+// which lie at `offset` of their chunk.
+struct Piece {
+  int64_t storage = 0;
+  int64_t begin = 0;
+  int64_t size = 0;
+  int64_t offset = 0;
+};
+
+// The unit of work: a byte range of one storage, or several small storages one
+// behind the other. Its bytes are the pieces, zeros where there are none.
+struct Chunk {
+  int64_t number = 0;      // place in the plan
+  int64_t size_bytes = 0;  // at most the plan's chunk size
+  int64_t first_piece = 0;
+  int64_t num_pieces = 0;
+};
+
+// All the work of one run, in order. Plain data.
+struct Plan {
+  std::vector<std::shared_ptr<const Storage>> storages;
+  std::vector<Chunk> chunks;
+  std::vector<Piece> pieces;  // of all chunks, in order
+  int64_t total_bytes = 0;    // sum of the pieces' sizes
+
+  absl::Span<const Piece> pieces_of(const Chunk& chunk) const {
+    return absl::MakeConstSpan(pieces).subspan(chunk.first_piece,
+                                               chunk.num_pieces);
+  }
+  // Appends a chunk of these pieces, each at the next multiple of
+  // kPieceAlignment; sets their offsets. Their `storage`, `begin` and `size` (>
+  // 0) are the caller's to get right.
+  void Append(absl::Span<const Piece> chunk_pieces);
+};
+
+// Every byte of `storages` once, in their order, in chunks of at most
+// kChunkBytes. Neighbours share a chunk while the whole next one fits; a
+// storage larger than a chunk is cut and shares none, not even its last, so
+// that a source can lend each of its pieces. An empty storage has no piece. For
+// targets that hold storages one behind the other (.pt, memory); the native
+// container groups by dtype (native_sink.h).
+Plan PlanInOrder(absl::Span<const std::shared_ptr<const Storage>> storages);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_CODEC_PLAN_H_

@@ -1,0 +1,112 @@
+#include "codec/plan.h"
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace penstock {
+namespace {
+
+std::vector<std::shared_ptr<const Storage>> StoragesOf(
+    const std::vector<int64_t>& sizes) {
+  std::vector<std::shared_ptr<const Storage>> storages;
+  for (const int64_t size : sizes) {
+    storages.push_back(
+        Storage::InFile(size, static_cast<int64_t>(storages.size())));
+  }
+  return storages;
+}
+
+// Walks the plan and the storages side by side: every byte once, in order, at
+// aligned places, within the size of a chunk.
+void ExpectEveryByteOnceInOrder(const Plan& plan) {
+  int64_t storage = 0;
+  int64_t begin = 0;
+  int64_t total = 0;
+  int64_t next_piece = 0;
+  for (size_t i = 0; i < plan.chunks.size(); ++i) {
+    const Chunk& chunk = plan.chunks[i];
+    EXPECT_EQ(chunk.number, static_cast<int64_t>(i));
+    EXPECT_EQ(chunk.first_piece, next_piece);
+    next_piece += chunk.num_pieces;
+    EXPECT_LE(chunk.size_bytes, kChunkBytes);
+    int64_t end = 0;
+    for (const Piece& piece : plan.pieces_of(chunk)) {
+      while (begin == plan.storages[storage]->size_bytes()) {
+        ++storage;
+        begin = 0;
+      }
+      ASSERT_EQ(piece.storage, storage);
+      ASSERT_EQ(piece.begin, begin);
+      ASSERT_GT(piece.size, 0);
+      EXPECT_EQ(piece.offset % kPieceAlignment, 0);
+      EXPECT_GE(piece.offset, end);
+      EXPECT_LT(piece.offset, end + kPieceAlignment);
+      begin += piece.size;
+      end = piece.offset + piece.size;
+      total += piece.size;
+    }
+    EXPECT_EQ(end, chunk.size_bytes);
+  }
+  EXPECT_EQ(next_piece, static_cast<int64_t>(plan.pieces.size()));
+  EXPECT_EQ(total, plan.total_bytes);
+  int64_t sum = 0;
+  for (const auto& each : plan.storages) sum += each->size_bytes();
+  EXPECT_EQ(sum, plan.total_bytes);
+}
+
+std::vector<int64_t> ChunkSizes(const Plan& plan) {
+  std::vector<int64_t> sizes;
+  for (const Chunk& chunk : plan.chunks) sizes.push_back(chunk.size_bytes);
+  return sizes;
+}
+
+TEST(PlanTest, NoStorageNeedsNoChunk) {
+  EXPECT_TRUE(PlanInOrder({}).chunks.empty());
+  const Plan plan = PlanInOrder(StoragesOf({0, 0}));
+  EXPECT_TRUE(plan.chunks.empty());
+  EXPECT_TRUE(plan.pieces.empty());
+  EXPECT_EQ(plan.storages.size(), 2u);
+}
+
+TEST(PlanTest, NeighboursShareAChunkAtAlignedPlaces) {
+  const Plan plan = PlanInOrder(StoragesOf({1, 0, 64, 100}));
+  ASSERT_EQ(ChunkSizes(plan), std::vector<int64_t>{128 + 100});
+  ASSERT_EQ(plan.pieces.size(), 3u);
+  EXPECT_EQ(plan.pieces[0].offset, 0);
+  EXPECT_EQ(plan.pieces[1].offset, 64);
+  EXPECT_EQ(plan.pieces[1].storage, 2);
+  EXPECT_EQ(plan.pieces[2].offset, 128);
+}
+
+TEST(PlanTest, NextStorageFitsWholeOrStartsAChunk) {
+  EXPECT_EQ(ChunkSizes(PlanInOrder(StoragesOf({64, kChunkBytes - 64}))),
+            std::vector<int64_t>{kChunkBytes});
+  EXPECT_EQ(ChunkSizes(PlanInOrder(StoragesOf({65, kChunkBytes - 64}))),
+            (std::vector<int64_t>{65, kChunkBytes - 64}));
+  EXPECT_EQ(ChunkSizes(PlanInOrder(StoragesOf({kChunkBytes, 1}))),
+            (std::vector<int64_t>{kChunkBytes, 1}));
+}
+
+TEST(PlanTest, LargeStorageSharesNoChunk) {
+  const Plan plan = PlanInOrder(StoragesOf({10, 2 * kChunkBytes + 5, 10}));
+  EXPECT_EQ(ChunkSizes(plan),
+            (std::vector<int64_t>{10, kChunkBytes, kChunkBytes, 5, 10}));
+  for (const Chunk& chunk : plan.chunks) EXPECT_EQ(chunk.num_pieces, 1);
+}
+
+TEST(PlanTest, EveryByteOnceInOrderWhateverTheSizes) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(round);
+    std::vector<int64_t> sizes(random() % 40);
+    for (int64_t& size : sizes) size = random() % (1 << (random() % 23));
+    ExpectEveryByteOnceInOrder(PlanInOrder(StoragesOf(sizes)));
+  }
+}
+
+}  // namespace
+}  // namespace penstock
