@@ -1,0 +1,113 @@
+// The FileSystem seam: all that touches files goes through it, so that tests
+// can record, fail, shorten and crash every operation.
+
+#ifndef PENSTOCK_CORE_FILE_H_
+#define PENSTOCK_CORE_FILE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace penstock {
+
+// An open file to read by position. Thread-safe; open once, never reopened by
+// name. The size is the one at opening.
+class RandomAccessFile {
+ public:
+  virtual ~RandomAccessFile() = default;
+
+  // Fills all of `out` from `offset` on.
+  // Errors: kDataLoss where the file ends before; the OS's otherwise.
+  virtual absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const = 0;
+
+  virtual int64_t size_bytes() const = 0;
+  virtual const std::string& path() const = 0;
+};
+
+// An open file to write by position. Writes of disjoint ranges may run in
+// several threads at once; the rest is thread-compatible.
+class WritableFile {
+ public:
+  virtual ~WritableFile() = default;  // closes; errors are lost
+
+  // Writes all of `bytes` at `offset`. Where direct(), offset, size and address
+  // must be multiples of kBufferAlignment. Where sequential(), `offset` must be
+  // where the last write ended.
+  // Errors: kResourceExhausted (disk full, quota), the OS's otherwise.
+  virtual absl::Status Write(int64_t offset,
+                             absl::Span<const uint8_t> bytes) = 0;
+
+  // Reserves blocks for `size_bytes`; the file ends where writing or Truncate
+  // ends it all the same, at Sync at the latest. OK where the file system has
+  // no such thing. Errors: kResourceExhausted.
+  virtual absl::Status Allocate(int64_t size_bytes) = 0;
+  virtual absl::Status Truncate(int64_t size_bytes) = 0;
+
+  // Data to the device. After an error the file is dead: the OS may have
+  // dropped the data, and a second Sync would say OK.
+  virtual absl::Status Sync() = 0;
+  // Once; nothing may follow. An error may be the first news of lost data.
+  virtual absl::Status Close() = 0;
+
+  virtual bool direct() const = 0;      // around the page cache
+  virtual bool sequential() const = 0;  // a pipe
+  virtual const std::string& path() const = 0;
+};
+
+struct FileInfo {
+  enum class Type { kRegular, kDirectory, kOther };
+  Type type = Type::kOther;
+  int64_t size_bytes = 0;
+  uint32_t permissions = 0;  // the low 12 bits of st_mode
+};
+
+enum class Caching { kBuffered, kDirect };
+
+struct CreateOptions {
+  Caching caching = Caching::kBuffered;
+  uint32_t permissions = 0666;  // the umask applies
+};
+
+// Files by name. Thread-safe.
+//
+// Errors everywhere: kNotFound, kPermissionDenied, kResourceExhausted (ENOSPC,
+// EDQUOT), else absl::ErrnoToStatus; each names the path.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  // Regular files only, through symbolic links. kInvalidArgument says what else
+  // the name is (a directory, a pipe).
+  virtual absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenRead(
+      const std::string& path) = 0;
+
+  // A new file; kAlreadyExists where the name is taken. kDirect falls back to
+  // buffered where the file system refuses it: ask direct().
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(
+      const std::string& path, const CreateOptions& options) = 0;
+
+  virtual absl::Status Rename(const std::string& from,
+                              const std::string& to) = 0;
+  // The names in a directory to the device. OK where the file system has no
+  // such thing.
+  virtual absl::Status SyncDirectory(const std::string& path) = 0;
+  virtual absl::Status Unlink(const std::string& path) = 0;
+  virtual absl::Status SetPermissions(const std::string& path,
+                                      uint32_t permissions) = 0;
+  virtual absl::StatusOr<FileInfo> Stat(const std::string& path) = 0;
+  // Bytes that an unprivileged user may still write below `directory`.
+  virtual absl::StatusOr<int64_t> FreeSpace(const std::string& directory) = 0;
+};
+
+// What stands before the last '/', "." where there is none, "/" for the root.
+std::string DirectoryOf(const std::string& path);
+// What stands behind the last '/'.
+std::string BaseName(const std::string& path);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_CORE_FILE_H_
