@@ -1,0 +1,314 @@
+#include "compat/pt_file.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "compat/zip_name.h"
+#include "compat/zip_record.h"
+#include "core/dtype.h"
+#include "core/status_macros.h"
+#include "core/storage.h"
+
+namespace penstock {
+namespace {
+
+// `version` and its like are a few bytes.
+constexpr int64_t kSmallRecordBytes = 4096;
+
+constexpr int64_t kMaxVersion = 10;
+
+// The steps of OpenPt. Thread-compatible.
+class PtOpener {
+ public:
+  PtOpener(std::shared_ptr<const RandomAccessFile> file, const PtLimits& limits)
+      : limits_(limits), records_(std::make_shared<PtRecords>()) {
+    pt_.file = std::move(file);
+    pt_.records = records_;
+  }
+
+  absl::StatusOr<PtFile> Open();
+
+ private:
+  const std::vector<ZipEntry>& entries() const {
+    return records_->directory.entries();
+  }
+  int64_t Find(absl::string_view record) const {
+    return records_->directory.Find(
+        absl::StrCat(pt_.archive_name, "/", record));
+  }
+  void Warn(std::string text) { pt_.warnings.push_back(std::move(text)); }
+
+  absl::Status FindPrefix();
+  absl::Status CheckKind() const;
+  absl::Status ReadVersion();
+  absl::Status ReadByteOrder();
+  absl::Status CheckAlignmentText();
+  absl::Status ReadPickled();
+  absl::StatusOr<std::shared_ptr<const Storage>> Resolve(
+      const StorageReference& reference);
+  void SetSwapBytes();
+  void NoteOddRecords();
+
+  const PtLimits& limits_;
+  std::shared_ptr<PtRecords> records_;
+  PtFile pt_;
+  bool big_endian_ = false;
+  std::vector<bool> used_;  // by entry: some storage is in it
+};
+
+absl::Status UnsupportedZip(const std::vector<ZipEntry>& entries,
+                            absl::string_view what) {
+  std::string names;
+  for (size_t i = 0; i < std::min<size_t>(entries.size(), 5); ++i) {
+    absl::StrAppend(&names, i == 0 ? "" : ", ",
+                    QuotedRecordName(entries[i].name));
+  }
+  return absl::UnimplementedError(absl::StrCat("unsupported_format: ", what,
+                                               "; its first records are ",
+                                               names.empty() ? "none" : names));
+}
+
+absl::StatusOr<PtFile> PtOpener::Open() {
+  PENSTOCK_ASSIGN_OR_RETURN(records_->directory,
+                            ReadZipDirectory(*pt_.file, limits_.zip));
+  pt_.warnings = records_->directory.warnings();
+  used_.resize(entries().size());
+  PENSTOCK_RETURN_IF_ERROR(FindPrefix());
+  PENSTOCK_RETURN_IF_ERROR(CheckKind());
+  PENSTOCK_RETURN_IF_ERROR(ReadVersion());
+  PENSTOCK_RETURN_IF_ERROR(ReadByteOrder());
+  PENSTOCK_RETURN_IF_ERROR(CheckAlignmentText());
+  PENSTOCK_RETURN_IF_ERROR(ReadPickled());
+  if (big_endian_) SetSwapBytes();
+  NoteOddRecords();
+  return std::move(pt_);
+}
+
+// torch takes the prefix from the first record and wants it on all.
+absl::Status PtOpener::FindPrefix() {
+  if (entries().empty()) return UnsupportedZip(entries(), "an empty zip file");
+  const std::string& first = entries()[0].name;
+  const size_t slash = first.find('/');
+  if (slash == std::string::npos) {
+    return UnsupportedZip(
+        entries(),
+        records_->directory.Find("serialized_exported_program.json") >= 0
+            ? "an exported program (.pt2 of torch before 2.8)"
+            : "a zip file whose records lie in no folder");
+  }
+  pt_.archive_name = first.substr(0, slash);
+  for (const ZipEntry& entry : entries()) {
+    if (!absl::StartsWith(entry.name, absl::StrCat(pt_.archive_name, "/"))) {
+      return absl::DataLossError(absl::StrFormat(
+          "zip_prefix: record %s does not lie in folder %s, as every record of "
+          "a torch.save file does; take it out and try again",
+          QuotedRecordName(entry.name), QuotedRecordName(pt_.archive_name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PtOpener::CheckKind() const {
+  struct Kind {
+    absl::string_view record, name;
+  };
+  static constexpr Kind kKinds[] = {
+      {"constants.pkl", "a TorchScript archive (torch.jit.save)"},
+      {".data/extern_modules", "a torch.package archive"},
+      {"archive_format", "an exported program (.pt2)"},
+      {"model.json", "a TorchScript archive of 2018 or 2019"}};
+  for (const Kind& kind : kKinds) {
+    if (Find(kind.record) >= 0) return UnsupportedZip(entries(), kind.name);
+  }
+  if (Find("data.pkl") < 0) {
+    return UnsupportedZip(entries(), "a zip file without data.pkl");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PtOpener::ReadVersion() {
+  int64_t entry = Find(".data/version");
+  if (entry < 0) entry = Find("version");
+  if (entry < 0) {
+    return absl::DataLossError(
+        "version_missing: the file has no record \"version\"; torch refuses it "
+        "too");
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadZipRecord(*pt_.file, entries()[entry], kSmallRecordBytes));
+  // As torch reads it: blanks before, anything behind.
+  absl::string_view digits = absl::StripLeadingAsciiWhitespace(text);
+  size_t num_digits = 0;
+  while (num_digits < digits.size() &&
+         absl::ascii_isdigit(digits[num_digits])) {
+    ++num_digits;
+  }
+  digits = digits.substr(0, num_digits);
+  if (digits.empty()) {
+    return absl::DataLossError(absl::StrFormat(
+        "version_missing: record %s holds no number, but %s",
+        QuotedRecordName(entries()[entry].name), QuotedRecordName(text)));
+  }
+  if (!absl::SimpleAtoi(digits, &pt_.version) || pt_.version < 1 ||
+      pt_.version > kMaxVersion) {
+    return absl::UnimplementedError(absl::StrFormat(
+        "version_unsupported: container version %s, expected 1 to %d",
+        digits.substr(0, 30), kMaxVersion));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PtOpener::ReadByteOrder() {
+  const int64_t entry = Find("byteorder");
+  if (entry < 0) return absl::OkStatus();  // little, says torch from 2.1 on
+  std::string text = "over 4096 bytes";
+  if (entries()[entry].size_bytes <= kSmallRecordBytes) {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        text, ReadZipRecord(*pt_.file, entries()[entry], kSmallRecordBytes));
+  }
+  big_endian_ = text == "big";
+  if (!big_endian_ && text != "little") {
+    return absl::DataLossError(absl::StrFormat(
+        "byteorder_bad: expected \"little\" or \"big\", found %s",
+        QuotedRecordName(text)));
+  }
+  return absl::OkStatus();
+}
+
+// Nothing here depends on it, but torch.load fails where it is no number.
+absl::Status PtOpener::CheckAlignmentText() {
+  const int64_t entry = Find(".storage_alignment");
+  if (entry < 0) return absl::OkStatus();
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadZipRecord(*pt_.file, entries()[entry], kSmallRecordBytes));
+  int64_t alignment;
+  if (!absl::SimpleAtoi(text, &alignment)) {
+    Warn(absl::StrCat("record .storage_alignment holds no number, but ",
+                      QuotedRecordName(text), "; torch.load will refuse it"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PtOpener::ReadPickled() {
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::string pickle,
+      ReadZipRecord(*pt_.file, entries()[Find("data.pkl")],
+                    limits_.pickle.max_pickle_bytes));
+  const absl::Span<const uint8_t> bytes(
+      reinterpret_cast<const uint8_t*>(pickle.data()), pickle.size());
+  absl::StatusOr<PickleResult> result = ReadPickle(
+      bytes,
+      [this](const StorageReference& reference) { return Resolve(reference); },
+      limits_.pickle);
+  if (!result.ok()) return Annotate(result.status(), "data.pkl");
+  pt_.root = std::move(result->root);
+  pt_.globals = std::move(result->globals);
+  for (std::string& warning : result->warnings) Warn(std::move(warning));
+  if (result->consumed_bytes < static_cast<int64_t>(pickle.size())) {
+    Warn(absl::StrFormat(
+        "data.pkl: %d bytes behind the end of the pickle are ignored",
+        static_cast<int64_t>(pickle.size()) - result->consumed_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
+    const StorageReference& reference) {
+  const std::string record = absl::StrCat("data/", reference.key);
+  const int64_t number = Find(record);
+  std::shared_ptr<Storage> storage;
+  if (number < 0) {
+    if (reference.size_bytes != 0) {
+      return absl::DataLossError(absl::StrFormat(
+          "storage_missing: no record %s for a storage of %d bytes",
+          QuotedRecordName(record), reference.size_bytes));
+    }
+    PENSTOCK_ASSIGN_OR_RETURN(storage, Storage::Allocate(0));
+  } else {
+    const ZipEntry& entry = entries()[number];
+    if (entry.size_bytes != reference.size_bytes) {
+      return absl::DataLossError(absl::StrFormat(
+          "storage_size: record %s at offset %d has %d bytes, data.pkl says %d",
+          QuotedRecordName(record), entry.payload_offset, entry.size_bytes,
+          reference.size_bytes));
+    }
+    if (entry.deflated) {
+      return absl::UnimplementedError(absl::StrFormat(
+          "zip_method: record %s at offset %d is compressed, which torch.save "
+          "never does; store it (zip -0) or save it again with torch",
+          QuotedRecordName(record), entry.payload_offset));
+    }
+    storage = Storage::InFile(entry.size_bytes, number);
+    used_[number] = true;
+  }
+  storage->set_location(reference.location);
+  return storage;
+}
+
+// torch goes by the storage's own type and so leaves untyped ones unswapped;
+// the first tensor's type is right for both.
+void PtOpener::SetSwapBytes() {
+  records_->swap_bytes.assign(entries().size(), 1);
+  const Graph& graph = *pt_.root.graph();
+  const std::vector<DType> dtypes = graph.StorageDTypes();
+  for (size_t i = 0; i < dtypes.size(); ++i) {
+    const Storage& storage = *graph.storages()[i];
+    if (!storage.in_file()) continue;
+    records_->swap_bytes[storage.file_number()] = InfoOf(dtypes[i]).word_bytes;
+  }
+}
+
+void PtOpener::NoteOddRecords() {
+  const std::string folder = absl::StrCat(pt_.archive_name, "/data/");
+  int64_t num_unused = 0;
+  int64_t num_unchecked = 0;
+  absl::string_view unused;
+  for (size_t i = 0; i < entries().size(); ++i) {
+    const ZipEntry& entry = entries()[i];
+    if (entry.crc32 == 0 && entry.size_bytes > 0) ++num_unchecked;
+    const absl::string_view name = entry.name;
+    const absl::string_view record = name.substr(pt_.archive_name.size() + 1);
+    const bool other_pickle =
+        absl::EndsWith(record, ".pkl") && record != "data.pkl";
+    const bool in_folder = absl::StartsWith(name, folder) && name != folder;
+    if (!used_[i] && (in_folder || other_pickle)) {
+      if (num_unused++ == 0) unused = name;
+    }
+  }
+  if (num_unused > 0) {
+    Warn(absl::StrFormat("%d records that data.pkl does not use: %s%s",
+                         num_unused, QuotedRecordName(unused),
+                         num_unused > 1 ? "..." : ""));
+  }
+  if (num_unchecked > 0) {
+    Warn(absl::StrFormat("%d records have no CRC-32: damage there goes unseen",
+                         num_unchecked));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<PtSource> PtFile::NewSource() const {
+  return std::make_unique<PtSource>(file, records);
+}
+
+absl::StatusOr<PtFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
+                              const PtLimits& limits) {
+  const std::string path = file->path();
+  absl::StatusOr<PtFile> pt = PtOpener(std::move(file), limits).Open();
+  if (!pt.ok()) return Annotate(pt.status(), path);
+  return pt;
+}
+
+}  // namespace penstock

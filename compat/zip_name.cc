@@ -1,0 +1,75 @@
+#include "compat/zip_name.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "compat/zip_layout.h"
+
+namespace penstock {
+namespace {
+
+bool IsUtf8(absl::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const uint8_t lead = text[i++];
+    if (lead < 0x80) continue;
+    const int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
+    if (lead < 0xC2 || lead > 0xF4 || text.size() - i < size_t(more)) {
+      return false;
+    }
+    uint32_t code = lead & (0x3F >> more);
+    for (int k = 0; k < more; ++k) {
+      const uint8_t next = text[i++];
+      if ((next & 0xC0) != 0x80) return false;
+      code = code << 6 | (next & 0x3F);
+    }
+    const bool overlong =
+        (more == 2 && code < 0x800) || (more == 3 && code < 0x10000);
+    if (overlong || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::string_view RecordNameProblem(absl::string_view name) {
+  if (name.empty()) return "is empty";
+  if (static_cast<int64_t>(name.size()) > kMaxRecordNameBytes) {
+    return "is longer than 511 bytes";
+  }
+  if (name.find('\0') != name.npos) return "contains NUL";
+  if (name.find('\\') != name.npos) return "contains a backslash";
+  if (name[0] == '/' || (name.size() > 2 && name[1] == ':' && name[2] == '/')) {
+    return "is an absolute path";
+  }
+  if (name == ".." || absl::StartsWith(name, "../") ||
+      absl::EndsWith(name, "/..") || absl::StrContains(name, "/../")) {
+    return "leads out of its folder";
+  }
+  return IsUtf8(name) ? "" : "is not UTF-8";
+}
+
+int CompareRecordNames(absl::string_view a, absl::string_view b) {
+  const size_t common = std::min(a.size(), b.size());
+  for (size_t i = 0; i < common; ++i) {
+    const uint8_t x = absl::ascii_tolower(a[i]);
+    const uint8_t y = absl::ascii_tolower(b[i]);
+    if (x != y) return x < y ? -1 : 1;
+  }
+  return a.size() == b.size() ? 0 : a.size() < b.size() ? -1 : 1;
+}
+
+std::string QuotedRecordName(absl::string_view name) {
+  constexpr size_t kShown = 100;
+  return absl::StrCat("\"", absl::CHexEscape(name.substr(0, kShown)),
+                      name.size() > kShown ? "..." : "", "\"");
+}
+
+}  // namespace penstock

@@ -1,0 +1,26 @@
+// Names of zip records: which are good, which are one to torch.
+
+#ifndef PENSTOCK_COMPAT_ZIP_NAME_H_
+#define PENSTOCK_COMPAT_ZIP_NAME_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace penstock {
+
+// Why nobody should see a record of this name, "contains NUL"; empty where it
+// is good: relative, UTF-8, at most kMaxRecordNameBytes.
+absl::string_view RecordNameProblem(absl::string_view name);
+
+// Below, at or above 0, without regard to ASCII case: what torch's lookup takes
+// for one name compares as 0.
+int CompareRecordNames(absl::string_view a, absl::string_view b);
+
+// `name` for a message: quoted, cut, control characters and bytes over 0x7F
+// escaped.
+std::string QuotedRecordName(absl::string_view name);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_COMPAT_ZIP_NAME_H_
