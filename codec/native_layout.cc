@@ -1,0 +1,195 @@
+#include "codec/native_layout.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "codec/chunk_codec.h"
+#include "core/checked.h"
+#include "core/status_macros.h"
+
+namespace penstock {
+namespace {
+
+// A storage is judged by these windows. They start at multiples of their size,
+// so that a source that has to decode touches one chunk for each.
+constexpr int64_t kNumWindows = 4;
+constexpr int64_t kWindowBytes = 8 << 10;
+// A group is judged by the start of some of its pieces.
+constexpr int64_t kGroupSamples = 64;
+constexpr int64_t kGroupSampleBytes = 1 << 10;
+
+// What is coded or left raw as a whole.
+struct Unit {
+  std::vector<Piece> group;  // empty: `storage` alone
+  int64_t storage = 0;       // the first
+  int64_t size_bytes = 0;
+  DType dtype = DType::kUInt8;
+  uint8_t coded = 0;
+};
+
+// In order of their first storage.
+std::vector<Unit> CutIntoUnits(const Graph& graph) {
+  const std::vector<DType> dtypes = graph.StorageDTypes();
+  std::vector<Unit> units;
+  std::array<int64_t, kNumDTypes> open;  // the unit that a dtype's group is
+  open.fill(-1);
+  for (size_t i = 0; i < graph.storages().size(); ++i) {
+    const int64_t size = graph.storages()[i]->size_bytes();
+    if (size == 0) continue;
+    const int64_t storage = static_cast<int64_t>(i);
+    Unit unit;
+    unit.storage = storage;
+    unit.dtype = dtypes[i];
+    unit.size_bytes = size;
+    if (size >= kSmallStorageBytes) {
+      units.push_back(std::move(unit));
+      continue;
+    }
+    int64_t& number = open[static_cast<size_t>(dtypes[i])];
+    const int64_t begin =
+        number < 0 ? 0 : AlignUp(units[number].size_bytes, kPieceAlignment);
+    if (number < 0 || !RangeFits(begin, size, kChunkBytes)) {
+      number = static_cast<int64_t>(units.size());
+      unit.group.push_back({storage, 0, size, 0});
+      units.push_back(std::move(unit));
+      continue;
+    }
+    units[number].group.push_back({storage, 0, size, begin});
+    units[number].size_bytes = begin + size;
+  }
+  return units;
+}
+
+absl::Status SampleStorage(const Storage& storage, Source& source,
+                           std::vector<uint8_t>& sample) {
+  sample.resize(kNumWindows * kWindowBytes);
+  const int64_t last = storage.size_bytes() - kWindowBytes;
+  for (int64_t i = 0; i < kNumWindows; ++i) {
+    const int64_t begin =
+        last / (kNumWindows - 1) * i / kWindowBytes * kWindowBytes;
+    PENSTOCK_RETURN_IF_ERROR(source.Sample(
+        storage, begin,
+        absl::MakeSpan(sample).subspan(i * kWindowBytes, kWindowBytes)));
+  }
+  return absl::OkStatus();
+}
+
+// Starts of pieces as they would lie in the chunk, gaps included: a group of
+// scalars is mostly gaps, and worth coding for them.
+absl::Status SampleGroup(const Unit& unit, const Graph& graph, Source& source,
+                         std::vector<uint8_t>& sample) {
+  const size_t step = unit.group.size() / kGroupSamples + 1;
+  sample.clear();
+  for (size_t i = 0; i < unit.group.size(); i += step) {
+    const Piece& piece = unit.group[i];
+    const int64_t size = std::min(piece.size, kGroupSampleBytes);
+    const size_t begin = sample.size();
+    sample.resize(begin + AlignUp(size, kPieceAlignment), 0);
+    PENSTOCK_RETURN_IF_ERROR(
+        source.Sample(*graph.storages()[piece.storage], 0,
+                      absl::MakeSpan(sample).subspan(begin, size)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Judge(const Graph& graph, Source& source,
+                   std::vector<Unit>& units) {
+  std::vector<uint8_t> sample;
+  for (Unit& unit : units) {
+    PENSTOCK_RETURN_IF_ERROR(
+        unit.group.empty()
+            ? SampleStorage(*graph.storages()[unit.storage], source, sample)
+            : SampleGroup(unit, graph, source, sample));
+    unit.coded = JudgeSample(sample, unit.dtype).worth_coding ? 1 : 0;
+  }
+  return absl::OkStatus();
+}
+
+// Appends the chunks of `unit`. Those of a large raw one get their frames.
+void AppendUnit(const Unit& unit, int64_t max_frame_bytes,
+                NativeLayout& layout) {
+  const int64_t first = static_cast<int64_t>(layout.plan.chunks.size());
+  ChunkLayout chunk;
+  chunk.dtype = unit.dtype;
+  chunk.coded = unit.coded;
+  if (!unit.group.empty()) {
+    chunk.alignment = unit.coded != 0 ? 1 : kSmallAlignment;
+    layout.plan.Append(unit.group);
+    layout.chunks.push_back(chunk);
+    for (const Piece& piece : unit.group) {
+      layout.storages[piece.storage].first_chunk = first;
+      layout.storages[piece.storage].offset_in_chunk =
+          static_cast<uint32_t>(piece.offset);
+    }
+    return;
+  }
+  layout.storages[unit.storage].first_chunk = first;
+  const bool large = unit.coded == 0 && unit.size_bytes >= kLargeRawBytes;
+  const int64_t most_in_frame =
+      (max_frame_bytes - kLargeAlignment) / kChunkBytes * kChunkBytes;
+  int64_t left_in_frame = 0;
+  Piece piece{unit.storage, 0, 0, 0};
+  for (; piece.begin < unit.size_bytes; piece.begin += piece.size) {
+    const int64_t left = unit.size_bytes - piece.begin;
+    piece.size = std::min(kChunkBytes, left);
+    chunk.alignment = 1;
+    chunk.frame_bytes = 0;
+    if (large && left_in_frame == 0) {
+      left_in_frame = chunk.frame_bytes = std::min(left, most_in_frame);
+      chunk.alignment = kLargeAlignment;
+    } else if (unit.coded == 0 && piece.begin == 0) {
+      chunk.alignment = kSmallAlignment;
+    }
+    left_in_frame -= large ? piece.size : 0;
+    layout.plan.Append(absl::MakeConstSpan(&piece, 1));
+    layout.chunks.push_back(chunk);
+  }
+}
+
+bool SharesFrame(const Unit& unit) {
+  return unit.coded == 0 && unit.size_bytes < kLargeRawBytes;
+}
+
+// Appends the small raw units, in as few frames as hold them.
+void AppendSharedFrames(const std::vector<Unit>& units, int64_t max_frame_bytes,
+                        NativeLayout& layout) {
+  int64_t first = -1;  // chunk of the frame being filled
+  int64_t end = 0;     // of its data
+  for (const Unit& unit : units) {
+    if (!SharesFrame(unit)) continue;
+    const int64_t begin = AlignUp(end, kSmallAlignment);
+    const int64_t limit =
+        max_frame_bytes - kSmallAlignment;  // padding in front
+    const bool fits = first >= 0 && RangeFits(begin, unit.size_bytes, limit);
+    if (!fits) first = static_cast<int64_t>(layout.chunks.size());
+    end = (fits ? begin : 0) + unit.size_bytes;
+    AppendUnit(unit, max_frame_bytes, layout);
+    layout.chunks[first].frame_bytes = end;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<NativeLayout> LayOut(const Graph& graph, NativeCodec codec,
+                                    int64_t max_frame_bytes, Source& source) {
+  PENSTOCK_CHECK(max_frame_bytes > kLargeRawBytes + kLargeAlignment &&
+                 max_frame_bytes <= kMaxFramePayload);
+  std::vector<Unit> units = CutIntoUnits(graph);
+  if (codec == NativeCodec::kZstd) {
+    PENSTOCK_RETURN_IF_ERROR(Judge(graph, source, units));
+  }
+  NativeLayout layout;
+  layout.plan.storages.assign(graph.storages().begin(), graph.storages().end());
+  layout.storages.resize(graph.storages().size());
+  for (size_t i = 0; i < layout.storages.size(); ++i) {
+    layout.storages[i].size_bytes = graph.storages()[i]->size_bytes();
+  }
+  AppendSharedFrames(units, max_frame_bytes, layout);
+  for (const Unit& unit : units) {
+    if (!SharesFrame(unit)) AppendUnit(unit, max_frame_bytes, layout);
+  }
+  return layout;
+}
+
+}  // namespace penstock

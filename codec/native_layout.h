@@ -1,0 +1,53 @@
+// Layout: what of a checkpoint goes where in a .pstk, before its first byte.
+
+#ifndef PENSTOCK_CODEC_NATIVE_LAYOUT_H_
+#define PENSTOCK_CODEC_NATIVE_LAYOUT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codec/format.h"
+#include "codec/native_tables.h"
+#include "codec/plan.h"
+#include "codec/source.h"
+#include "core/dtype.h"
+#include "core/value.h"
+
+namespace penstock {
+
+// Codecs of a file. kZstd decides raw or coded per storage.
+enum class NativeCodec : uint8_t { kNone, kZstd };
+
+// What the sink must know of one chunk.
+struct ChunkLayout {
+  DType dtype = DType::kUInt8;
+  uint8_t coded = 0;
+  int64_t alignment = 1;  // of its offset in the file
+  // Where a raw frame begins before this chunk: the bytes from the chunk's
+  // first to the end of the frame. Else 0.
+  int64_t frame_bytes = 0;
+};
+
+// Plain data. Chunk i of the plan is chunk i of the file and of `chunks`;
+// storages have the graph's numbers, locations are not set.
+struct NativeLayout {
+  Plan plan;
+  std::vector<ChunkLayout> chunks;
+  std::vector<FileStorage> storages;
+};
+
+// Cuts the storages of `graph` into units (a storage, or several small ones of
+// one dtype), samples each through `source`, decides raw or coded, and puts
+// them in file order: raw units under kLargeRawBytes, then all others. Depends
+// on the bytes, the dtypes and `codec` alone.
+//
+//   max_frame_bytes  of a raw frame's payload; kMaxFramePayload but for tests
+//
+// Errors: those of Source::Sample.
+absl::StatusOr<NativeLayout> LayOut(const Graph& graph, NativeCodec codec,
+                                    int64_t max_frame_bytes, Source& source);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_CODEC_NATIVE_LAYOUT_H_

@@ -1,0 +1,93 @@
+// NativeSink: writes a .pstk file.
+
+#ifndef PENSTOCK_CODEC_NATIVE_SINK_H_
+#define PENSTOCK_CODEC_NATIVE_SINK_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "codec/block_writer.h"
+#include "codec/format.h"
+#include "codec/native_layout.h"
+#include "codec/native_tables.h"
+#include "codec/pipeline.h"
+#include "codec/sink.h"
+#include "codec/source.h"
+#include "core/file.h"
+#include "core/value.h"
+
+namespace penstock {
+
+struct NativeOptions {
+  NativeCodec codec = NativeCodec::kZstd;
+  // Of the types that the callers gave themselves, ascending, from
+  // kFirstExtension on. Readers that do not know one skip it, or refuse the
+  // file where kSectionRequired is set.
+  std::vector<Section> extensions;
+  // Those of the run: they say how many chunks are in flight at most. They
+  // change nothing in the file.
+  PumpOptions pump;
+  // Of a raw frame's payload. Less than the format allows only in tests.
+  int64_t max_frame_bytes = kMaxFramePayload;
+};
+
+// A .pstk file under construction. The same graph, bytes, options and libzstd
+// give the same file from any source, at any number of threads.
+//
+//   PENSTOCK_ASSIGN_OR_RETURN(auto sink, NativeSink::Create(file, graph,
+//   source)); PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->MaxFileBytes())); //
+//   if wanted Pump(sink->plan(), source, *sink, options.pump)
+//
+// Writes without seeking back. Neither syncs nor closes the file, nor truncates
+// what Allocate reserved. Thread-safe as Sink asks.
+class NativeSink : public Sink {
+ public:
+  // Will write the checkpoint whose root is node 0 of `graph`. Samples the
+  // storages through `source`, the one of the run. `file` outlives the sink.
+  //
+  // Errors: those of Source::Sample and CountSlots; kInvalidArgument (the types
+  // of options.extensions).
+  static absl::StatusOr<std::unique_ptr<NativeSink>> Create(
+      WritableFile& file, std::shared_ptr<const Graph> graph, Source& source,
+      const NativeOptions& options = {});
+
+  // What to pump: its chunks are those of the file.
+  const Plan& plan() const { return layout_.plan; }
+
+  // No file of this layout is larger; exact but for the index and coded chunks.
+  int64_t MaxFileBytes() const;
+  // Bytes of the file. After Finish.
+  int64_t FileBytes() const { return writer_->size_bytes(); }
+
+  absl::Status Encode(const Plan& plan, const Chunk& chunk,
+                      absl::Span<const uint8_t> bytes, Slot& slot) override;
+  absl::Status Place(const Plan& plan, const Chunk& chunk, Slot& slot) override;
+  absl::Status Write(const Plan& plan, const Chunk& chunk, Slot& slot) override;
+  bool writes_in_order() const override { return file_.sequential(); }
+  // Errors: kResourceExhausted (an index over kMaxIndexBytes).
+  absl::Status Finish(const Plan& plan) override;
+  int64_t SlotBytes() const override;
+
+ private:
+  explicit NativeSink(WritableFile& file) : file_(file) {}
+
+  void SetUpIndex(std::shared_ptr<const Graph> graph,
+                  const NativeOptions& options);
+  void AppendGlue(const ChunkLayout& layout, std::string& glue) const;
+
+  WritableFile& file_;
+  NativeLayout layout_;
+  // Chunks are set by Encode (hashes, sizes) and Place (offset, planes).
+  NativeIndex index_;
+  std::vector<ChunkCoding> codings_;  // by chunk, from Encode to Place
+  Hasher glue_hasher_;
+  std::unique_ptr<BlockWriter> writer_;
+};
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_CODEC_NATIVE_SINK_H_
