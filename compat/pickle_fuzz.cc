@@ -1,0 +1,30 @@
+// Reads any bytes as a pickle, writes what came out and reads that again.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "compat/pickle_reader.h"
+#include "compat/pickle_testing.h"
+#include "compat/pickle_writer.h"
+#include "core/status_macros.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using penstock::PickleLimits;
+  PickleLimits limits;
+  limits.max_opcodes = 100'000;
+  limits.max_nodes = 100'000;
+  limits.max_string_bytes = 1 << 20;
+  const auto read = penstock::ReadPickle(absl::MakeConstSpan(data, size),
+                                         penstock::StoragesInFile(), limits);
+  if (!read.ok()) return 0;
+  penstock::PickleWriteOptions options;
+  options.max_bytes = 4 << 20;
+  const auto written = penstock::WritePickle(read->root, options);
+  if (!written.ok()) return 0;
+  const auto again = penstock::ReadText(written->pickle);
+  PENSTOCK_CHECK(again.ok());
+  const auto rewritten = penstock::WritePickle(again->root, options);
+  PENSTOCK_CHECK(rewritten.ok() && rewritten->pickle == written->pickle);
+  return 0;
+}

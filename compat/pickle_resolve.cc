@@ -1,0 +1,464 @@
+#include "compat/pickle_resolve.h"
+
+#include <algorithm>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "compat/pickle_text.h"
+#include "core/checked.h"
+#include "core/status_macros.h"
+#include "core/tensor.h"
+
+namespace penstock::pickle {
+namespace {
+
+constexpr size_t kMaxKeyBytes = 1024;
+// Warnings may quote the file; it must not fill memory with them.
+constexpr size_t kMaxWarnings = 20;
+constexpr size_t kMaxQuotedBytes = 80;
+
+absl::Status Bad(absl::string_view name, absl::string_view text) {
+  return absl::DataLossError(absl::StrCat(name, ": ", text));
+}
+
+bool IsLatin1Codec(absl::string_view name) {
+  return name == "latin1" || name == "latin-1";
+}
+
+// tensor_overflow where the element count or the last element's place does not
+// fit. A tensor without elements has neither.
+absl::Status CheckExtent(absl::Span<const int64_t> shape,
+                         absl::Span<const int64_t> strides, int64_t offset) {
+  if (absl::c_linear_search(shape, 0)) return absl::OkStatus();
+  std::optional<int64_t> count = 1;
+  std::optional<int64_t> last = offset;
+  for (size_t i = 0; i < shape.size() && count && last; ++i) {
+    count = CheckedMultiply(*count, shape[i]);
+    const std::optional<int64_t> step =
+        CheckedMultiply(shape[i] - 1, strides[i]);
+    last = step ? CheckedAdd(*last, *step) : std::nullopt;
+  }
+  if (count && last && CheckedAdd(*last, 1)) return absl::OkStatus();
+  return Bad("tensor_overflow",
+             absl::StrFormat("a tensor of rank %d and offset %d has more "
+                             "elements than 64 bits count",
+                             shape.size(), offset));
+}
+
+}  // namespace
+
+std::optional<PickleResolver::Meaning> PickleResolver::MeaningInTorch(
+    absl::string_view name) {
+  if (name == "Size") return Meaning{Role::kSize};
+  if (name == "UntypedStorage") return Meaning{Role::kUntypedStorage};
+  if (absl::EndsWith(name, "Storage")) {
+    const std::optional<DType> dtype = DTypeOfStorageClass(name);
+    if (dtype) return Meaning{Role::kStorageClass, *dtype};
+  } else if (const std::optional<DType> dtype = DTypeFromTorchName(name)) {
+    return Meaning{Role::kDType, *dtype};
+  }
+  return std::nullopt;
+}
+
+std::optional<PickleResolver::Meaning> PickleResolver::MeaningOf(
+    GlobalName global) {
+  struct Entry {
+    absl::string_view module;
+    absl::string_view name;
+    Role role;
+  };
+  static constexpr Entry kEntries[] = {
+      {"torch._utils", "_rebuild_tensor", Role::kRebuildTensor},
+      {"torch._utils", "_rebuild_tensor_v2", Role::kRebuildTensorV2},
+      {"torch._utils", "_rebuild_tensor_v3", Role::kRebuildTensorV3},
+      {"torch.storage", "UntypedStorage", Role::kUntypedStorage},
+      {"_codecs", "encode", Role::kEncode},
+      {"builtins", "bytes", Role::kBytes},
+      {"builtins", "bytearray", Role::kByteArray},
+      {"builtins", "set", Role::kSet},
+      {"builtins", "frozenset", Role::kFrozenSet},
+      {"builtins", "complex", Role::kComplex},
+  };
+  if (global.module == "torch") return MeaningInTorch(global.name);
+  if (global.module == "torch.cuda") {
+    const std::optional<DType> dtype = DTypeOfStorageClass(global.name);
+    if (dtype) return Meaning{Role::kStorageClass, *dtype};
+  }
+  for (const Entry& entry : kEntries) {
+    if (entry.name == global.name && entry.module == global.module) {
+      return Meaning{entry.role};
+    }
+  }
+  return std::nullopt;
+}
+
+void PickleResolver::NoteGlobal(NodeId global, GlobalName name) {
+  if (const std::optional<Meaning> meaning = MeaningOf(name)) {
+    meanings_.emplace(global, *meaning);
+  }
+}
+
+std::optional<PickleResolver::Meaning> PickleResolver::FindMeaning(
+    NodeId id) const {
+  const auto found = meanings_.find(id);
+  if (found == meanings_.end()) return std::nullopt;
+  return found->second;
+}
+
+PickleResolver::Args PickleResolver::ChildrenOf(NodeId id) const {
+  const absl::Span<const NodeId> children = builder_.children(id);
+  return Args(children.begin(), children.end());
+}
+
+void PickleResolver::Warn(std::string text) {
+  if (warnings_.size() < kMaxWarnings &&
+      !absl::c_linear_search(warnings_, text)) {
+    warnings_.push_back(std::move(text));
+  }
+}
+
+absl::Status PickleResolver::CheckHashable(NodeId id) const {
+  switch (builder_.kind(id)) {
+    case NodeKind::kList:
+    case NodeKind::kDict:
+    case NodeKind::kSet:
+    case NodeKind::kByteArray:
+      return Bad("pickle_type",
+                 "a list, dict, set or bytearray cannot be a key or lie in a "
+                 "set");
+    default:
+      return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<NodeId> PickleResolver::Call(NodeId callable, NodeId args) {
+  if (const std::optional<Meaning> meaning = FindMeaning(callable)) {
+    switch (meaning->role) {
+      case Role::kRebuildTensor:
+      case Role::kRebuildTensorV2:
+      case Role::kRebuildTensorV3:
+        return RebuildTensor(meaning->role, ChildrenOf(args));
+      default: {
+        PENSTOCK_ASSIGN_OR_RETURN(const std::optional<NodeId> made,
+                                  CallBuiltin(meaning->role, ChildrenOf(args)));
+        if (made) return *made;
+      }
+    }
+  }
+  return builder_.Object(Construction::kReduce, callable, args);
+}
+
+absl::StatusOr<std::optional<NodeId>> PickleResolver::CallBuiltin(
+    Role role, const Args& args) {
+  switch (role) {
+    case Role::kEncode:
+      return Encode(args);
+    case Role::kBytes:
+      if (args.empty()) return std::optional<NodeId>(builder_.Bytes(""));
+      return std::optional<NodeId>();
+    case Role::kByteArray:
+      return MakeByteArray(args);
+    case Role::kComplex:
+      return MakeComplex(args);
+    case Role::kSet:
+    case Role::kFrozenSet:
+      return MakeSet(role, args);
+    default:
+      return std::optional<NodeId>();
+  }
+}
+
+// Protocols below 3 have no bytes: Python 3 writes their Latin-1 text.
+std::optional<NodeId> PickleResolver::Encode(const Args& args) {
+  if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
+      builder_.kind(args[1]) != NodeKind::kStr ||
+      !IsLatin1Codec(builder_.AsBytes(args[1]))) {
+    return std::nullopt;
+  }
+  const std::optional<std::string> bytes =
+      Utf8ToLatin1(builder_.AsBytes(args[0]));
+  if (!bytes) return std::nullopt;
+  return builder_.Bytes(*bytes);
+}
+
+std::optional<NodeId> PickleResolver::MakeByteArray(const Args& args) {
+  if (args.empty()) return builder_.ByteArray("");
+  if (args.size() == 1 && builder_.kind(args[0]) == NodeKind::kBytes) {
+    return builder_.ByteArray(std::string(builder_.AsBytes(args[0])));
+  }
+  if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
+      builder_.kind(args[1]) != NodeKind::kStr ||
+      !IsLatin1Codec(builder_.AsBytes(args[1]))) {
+    return std::nullopt;
+  }
+  const std::optional<std::string> bytes =
+      Utf8ToLatin1(builder_.AsBytes(args[0]));
+  if (!bytes) return std::nullopt;
+  return builder_.ByteArray(*bytes);
+}
+
+std::optional<NodeId> PickleResolver::MakeComplex(const Args& args) {
+  if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kFloat ||
+      builder_.kind(args[1]) != NodeKind::kFloat) {
+    return std::nullopt;
+  }
+  return builder_.Complex(builder_.AsFloat(args[0]), builder_.AsFloat(args[1]));
+}
+
+absl::StatusOr<std::optional<NodeId>> PickleResolver::MakeSet(
+    Role role, const Args& args) {
+  Args items;
+  if (args.size() > 1) return std::optional<NodeId>();
+  if (args.size() == 1) {
+    const NodeKind kind = builder_.kind(args[0]);
+    if (kind != NodeKind::kList && kind != NodeKind::kTuple) {
+      return std::optional<NodeId>();
+    }
+    items = ChildrenOf(args[0]);
+  }
+  for (NodeId item : items) PENSTOCK_RETURN_IF_ERROR(CheckHashable(item));
+  return std::optional<NodeId>(role == Role::kSet ? builder_.Set(items)
+                                                  : builder_.FrozenSet(items));
+}
+
+absl::StatusOr<NodeId> PickleResolver::RebuildTensor(Role role,
+                                                     const Args& args) {
+  const size_t least = role == Role::kRebuildTensor     ? 4
+                       : role == Role::kRebuildTensorV2 ? 6
+                                                        : 7;
+  const size_t most = role == Role::kRebuildTensor ? least : least + 1;
+  if (args.size() < least || args.size() > most) {
+    return Bad("tensor_args",
+               absl::StrFormat("a tensor is rebuilt from %d to %d arguments, "
+                               "found %d",
+                               least, most, args.size()));
+  }
+  if (builder_.kind(args[0]) != NodeKind::kStorage) {
+    return Bad("tensor_args", "the first argument of a tensor is no storage");
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(const DType dtype, TensorDType(role, args));
+  PENSTOCK_ASSIGN_OR_RETURN(const int64_t offset, Offset(args[1]));
+  PENSTOCK_ASSIGN_OR_RETURN(std::vector<int64_t> shape, Dims(args[2]));
+  PENSTOCK_ASSIGN_OR_RETURN(std::vector<int64_t> strides, Dims(args[3]));
+  if (shape.size() != strides.size()) {
+    return Bad("tensor_args", absl::StrFormat("%d sizes but %d strides",
+                                              shape.size(), strides.size()));
+  }
+  PENSTOCK_RETURN_IF_ERROR(CheckExtent(shape, strides, offset));
+  uint8_t flags = 0;
+  if (role != Role::kRebuildTensor) {
+    if (builder_.kind(args[4]) != NodeKind::kBool) {
+      return Bad("tensor_args", "requires_grad is no bool");
+    }
+    if (builder_.AsBool(args[4])) flags |= TensorFlags::kRequiresGrad;
+    NoteHooks(args[5]);
+    if (args.size() == most) {
+      PENSTOCK_ASSIGN_OR_RETURN(const uint8_t more, MetadataFlags(args.back()));
+      flags |= more;
+    }
+  }
+  absl::StatusOr<Tensor> tensor =
+      Tensor::Make(builder_.AsStorage(args[0]), dtype, std::move(shape),
+                   std::move(strides), offset);
+  if (!tensor.ok()) return Bad("tensor_bounds", tensor.status().message());
+  return builder_.Tensor(*tensor, flags);
+}
+
+absl::StatusOr<DType> PickleResolver::TensorDType(Role role,
+                                                  const Args& args) const {
+  if (role != Role::kRebuildTensorV3) {
+    return builder_.storage_dtype(args[0]).value_or(DType::kUInt8);
+  }
+  const std::optional<Meaning> meaning = FindMeaning(args[6]);
+  if (!meaning || meaning->role != Role::kDType) {
+    return Bad("tensor_args", "the seventh argument of a tensor is no dtype");
+  }
+  return meaning->dtype;
+}
+
+absl::StatusOr<int64_t> PickleResolver::Offset(NodeId id) const {
+  const NodeKind kind = builder_.kind(id);
+  if (kind == NodeKind::kBigInt) {
+    return Bad("tensor_overflow", "an offset does not fit 64 bits");
+  }
+  if (kind != NodeKind::kInt || builder_.AsInt(id) < 0) {
+    return Bad("tensor_args", "an offset is no whole number from 0 on");
+  }
+  return builder_.AsInt(id);
+}
+
+absl::StatusOr<std::vector<int64_t>> PickleResolver::Dims(NodeId id) const {
+  // torch.Size((2, 3)) loads as a plain tuple does.
+  if (builder_.kind(id) == NodeKind::kObject) {
+    const std::optional<Meaning> meaning =
+        FindMeaning(builder_.object_child(id, ObjectChild::kCallable));
+    const Args args = ChildrenOf(builder_.object_child(id, ObjectChild::kArgs));
+    if (meaning && meaning->role == Role::kSize && args.size() == 1) {
+      id = args[0];
+    }
+  }
+  const NodeKind kind = builder_.kind(id);
+  if (kind != NodeKind::kTuple && kind != NodeKind::kList) {
+    return Bad("tensor_args", "sizes or strides are no tuple");
+  }
+  const absl::Span<const NodeId> items = builder_.children(id);
+  if (items.size() > kMaxRank) {
+    return Bad("tensor_args", absl::StrFormat("rank %d, the limit is %d",
+                                              items.size(), kMaxRank));
+  }
+  std::vector<int64_t> dims;
+  for (NodeId item : items) {
+    if (builder_.kind(item) == NodeKind::kBigInt) {
+      return Bad("tensor_overflow", "a size or stride does not fit 64 bits");
+    }
+    if (builder_.kind(item) != NodeKind::kInt || builder_.AsInt(item) < 0) {
+      return Bad("tensor_args",
+                 "a size or stride is no whole number from 0 on");
+    }
+    dims.push_back(builder_.AsInt(item));
+  }
+  return dims;
+}
+
+void PickleResolver::NoteHooks(NodeId hooks) {
+  const NodeKind kind = builder_.kind(hooks);
+  const NodeId pairs = kind == NodeKind::kObject
+                           ? builder_.object_child(hooks, ObjectChild::kPairs)
+                           : hooks;
+  const bool is_mapping = kind == NodeKind::kDict || kind == NodeKind::kObject;
+  if (kind == NodeKind::kNone || (is_mapping && pairs == kNoNode)) return;
+  if (is_mapping && builder_.children(pairs).empty()) return;
+  Warn("backward hooks of a tensor were left out");
+}
+
+absl::StatusOr<uint8_t> PickleResolver::MetadataFlags(NodeId metadata) {
+  if (builder_.kind(metadata) == NodeKind::kNone) return uint8_t{0};
+  if (builder_.kind(metadata) != NodeKind::kDict) {
+    return Bad("tensor_args", "a tensor's metadata is no dict");
+  }
+  uint8_t flags = 0;
+  const absl::Span<const NodeId> pairs = builder_.children(metadata);
+  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+    const std::optional<std::string> key = Text(pairs[i]);
+    const bool is_true = builder_.kind(pairs[i + 1]) == NodeKind::kBool &&
+                         builder_.AsBool(pairs[i + 1]);
+    const uint8_t flag = key == "conj"  ? TensorFlags::kConjugated
+                         : key == "neg" ? TensorFlags::kNegated
+                                        : uint8_t{0};
+    if (flag == 0) {
+      Warn(absl::StrCat(
+          "a tensor's metadata was left out: ",
+          key ? key->substr(0, kMaxQuotedBytes) : "(no text as key)"));
+    } else {
+      flags = is_true ? flags | flag : flags & ~flag;
+    }
+  }
+  return flags;
+}
+
+absl::StatusOr<NodeId> PickleResolver::PersistentObject(NodeId id) {
+  if (builder_.kind(id) != NodeKind::kTuple ||
+      builder_.children(id).size() != 5) {
+    return Bad("persid_bad",
+               "expected ('storage', class, key, location, count)");
+  }
+  const Args parts = ChildrenOf(id);
+  PENSTOCK_ASSIGN_OR_RETURN(const StorageReference reference,
+                            ParseReference(parts));
+  const DType dtype = reference.dtype.value_or(DType::kUInt8);
+  auto known = known_storages_.find(reference.key);
+  if (known == known_storages_.end()) {
+    PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage,
+                              storages_(reference));
+    known = known_storages_
+                .emplace(reference.key, KnownStorage{std::move(storage), dtype})
+                .first;
+  }
+  const KnownStorage& found = known->second;
+  if (found.dtype != dtype) {
+    return Bad("storage_dtype_conflict",
+               absl::StrFormat("storage %s is %s here and was %s before",
+                               reference.key, InfoOf(dtype).name,
+                               InfoOf(found.dtype).name));
+  }
+  if (found.storage->size_bytes() != reference.size_bytes) {
+    return Bad("storage_size",
+               absl::StrFormat("storage %s has %d bytes, the pickle says %d",
+                               reference.key, found.storage->size_bytes(),
+                               reference.size_bytes));
+  }
+  return builder_.Storage(found.storage, reference.dtype);
+}
+
+absl::StatusOr<StorageReference> PickleResolver::ParseReference(
+    const Args& id) const {
+  StorageReference reference;
+  if (Text(id[0]) != "storage") {
+    return Bad("persid_bad", "the first word is not 'storage'");
+  }
+  const std::optional<Meaning> meaning = FindMeaning(id[1]);
+  if (meaning && meaning->role == Role::kStorageClass) {
+    reference.dtype = meaning->dtype;
+  } else if (!meaning || meaning->role != Role::kUntypedStorage) {
+    return Bad("persid_bad", "the second part is no storage class of torch");
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(reference.key, StorageKey(id[2]));
+  const std::optional<std::string> location = Text(id[3]);
+  if (!location || location->size() > kMaxKeyBytes) {
+    return Bad("persid_bad", "the location is no short text");
+  }
+  reference.location = *location;
+  const NodeKind kind = builder_.kind(id[4]);
+  if (kind == NodeKind::kBigInt) {
+    return Bad("tensor_overflow", "an element count does not fit 64 bits");
+  }
+  if (kind != NodeKind::kInt) {
+    return Bad("persid_bad", "the element count is no int");
+  }
+  reference.num_elements = builder_.AsInt(id[4]);
+  if (reference.num_elements < 0) {
+    return Bad("storage_size",
+               absl::StrFormat("storage %s has %d elements", reference.key,
+                               reference.num_elements));
+  }
+  // Of packed dtypes the count is in bytes, which is their element size here.
+  const int element_bytes =
+      InfoOf(reference.dtype.value_or(DType::kUInt8)).size_bytes;
+  const std::optional<int64_t> size =
+      CheckedMultiply(reference.num_elements, element_bytes);
+  if (!size) {
+    return Bad(
+        "tensor_overflow",
+        absl::StrFormat("storage %s: %d elements of %d bytes", reference.key,
+                        reference.num_elements, element_bytes));
+  }
+  reference.size_bytes = *size;
+  return reference;
+}
+
+absl::StatusOr<std::string> PickleResolver::StorageKey(NodeId id) const {
+  if (builder_.kind(id) == NodeKind::kInt && builder_.AsInt(id) >= 0) {
+    return absl::StrCat(builder_.AsInt(id));
+  }
+  const std::optional<std::string> key = Text(id);
+  if (!key || key->empty() || key->size() > kMaxKeyBytes) {
+    return Bad("persid_bad", "the storage key is no short text");
+  }
+  constexpr absl::string_view kForbidden("/\\\0", 3);
+  if (absl::string_view(*key).find_first_of(kForbidden) !=
+          absl::string_view::npos ||
+      absl::StrContains(*key, "..")) {
+    return Bad("persid_bad", "the storage key has a separator or '..' in it");
+  }
+  return *key;
+}
+
+std::optional<std::string> PickleResolver::Text(NodeId id) const {
+  const NodeKind kind = builder_.kind(id);
+  if (kind != NodeKind::kStr && kind != NodeKind::kPy2Str) return std::nullopt;
+  return std::string(builder_.AsBytes(id));
+}
+
+}  // namespace penstock::pickle
