@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -13,6 +14,7 @@
 #include "core/aligned_buffer.h"
 #include "core/memory_file_system.h"
 #include "core/mutex.h"
+#include "core/status_macros.h"
 #include "gtest/gtest.h"
 
 namespace penstock {
@@ -23,10 +25,19 @@ absl::Span<const uint8_t> BytesOf(const std::string& text) {
                              text.size());
 }
 
+// A window of a few megabytes of noise: enough to show a byte out of place.
 std::string RandomBytes(int64_t size, std::mt19937& random) {
-  std::string bytes(size, '\0');
-  for (char& byte : bytes) byte = static_cast<char>(random());
-  return bytes;
+  static const std::string* const noise = [] {
+    std::mt19937_64 words(1);
+    auto* bytes = new std::string(6 * kBlockBytes, '\0');
+    for (size_t i = 0; i < bytes->size(); i += sizeof(uint64_t)) {
+      const uint64_t word = words();
+      std::memcpy(&(*bytes)[i], &word, sizeof(word));
+    }
+    return bytes;
+  }();
+  PENSTOCK_CHECK(size < 5 * kBlockBytes + 1);
+  return noise->substr(random() % kBlockBytes, size);
 }
 
 // What a BlockWriter asks of a file, seen from the other side: alignment where
@@ -182,10 +193,10 @@ constexpr int64_t kLargest = 5 * kBlockBytes / 2;
 TEST_F(BlockWriterTest, RecordsFilledInAnyOrderEndUpInTheirPlaces) {
   for (const auto kind :
        {StrictFile::Kind::kBuffered, StrictFile::Kind::kDirect}) {
-    for (int seed = 0; seed < 3; ++seed) {
+    for (int seed = 0; seed < 2; ++seed) {
       SCOPED_TRACE(seed);
       const std::vector<std::string> records =
-          RandomRecords(60, kLargest, seed);
+          RandomRecords(24, kLargest, seed);
       StrictFile& file = Open(kind);
       BlockWriter writer(file, BlockWriter::BlocksNeeded(kInFlight, kLargest));
       Crew crew(writer, records, kInFlight);
@@ -209,7 +220,7 @@ TEST_F(BlockWriterTest, BlocksSufficeWhileTheOldestReservationIsLate) {
   std::string expected = RandomBytes(kBlockBytes, random);
   const std::string late = expected;
   const BlockReservation oldest = writer.Reserve(kBlockBytes);
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 8; ++i) {
     std::vector<std::string> records;
     std::vector<BlockReservation> reservations;
     for (int j = 1; j < kReservations; ++j) {
@@ -231,7 +242,7 @@ TEST_F(BlockWriterTest, BlocksSufficeWhileTheOldestReservationIsLate) {
 }
 
 TEST_F(BlockWriterTest, SequentialFileGetsItsBytesInOrder) {
-  const std::vector<std::string> records = RandomRecords(40, kLargest, 3);
+  const std::vector<std::string> records = RandomRecords(24, kLargest, 3);
   StrictFile& file = Open(StrictFile::Kind::kSequential);
   BlockWriter writer(file, BlockWriter::BlocksNeeded(kInFlight, kLargest));
   std::vector<BlockReservation> ahead;
@@ -287,7 +298,7 @@ TEST_F(BlockWriterTest, AppendGoesBetweenReservationsInFlight) {
 }
 
 TEST_F(BlockWriterTest, FirstErrorEndsItWithoutADeadlock) {
-  const std::vector<std::string> records = RandomRecords(60, kLargest, 11);
+  const std::vector<std::string> records = RandomRecords(40, kLargest, 11);
   for (int fail_at = 0; fail_at < 8; ++fail_at) {
     SCOPED_TRACE(fail_at);
     StrictFile& file = Open(StrictFile::Kind::kBuffered, fail_at);

@@ -222,16 +222,13 @@ void Run::Place(Item& item) {
 }
 
 void Run::Write(Item& item) {
-  if (sink_.writes_in_order()) {
+  RunStage(item, [this, &item] {
+    if (!sink_.writes_in_order()) {
+      return sink_.Write(plan_, *item.chunk, item.slot);
+    }
     const HandOver order(&write_order_);
-    RunStage(item, [this, &item] {
-      return sink_.Write(plan_, *item.chunk, item.slot);
-    });
-  } else {
-    RunStage(item, [this, &item] {
-      return sink_.Write(plan_, *item.chunk, item.slot);
-    });
-  }
+    return sink_.Write(plan_, *item.chunk, item.slot);
+  });
   GiveBack(item);
 }
 
