@@ -1,0 +1,151 @@
+#include "core/state_dict.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "core/dtype.h"
+#include "core/status_macros.h"
+#include "core/storage.h"
+#include "core/strided_copy.h"
+#include "core/tensor_walk.h"
+
+namespace penstock {
+namespace {
+
+// Names of one kind that an error message lists.
+constexpr size_t kMaxListed = 10;
+
+// Appends "what: a, b" or nothing.
+void AppendList(absl::string_view what, const std::vector<std::string>& names,
+                std::string& out) {
+  if (names.empty()) return;
+  const auto listed = absl::MakeConstSpan(names).subspan(0, kMaxListed);
+  absl::StrAppend(&out, out.empty() ? "" : "; ", what, ": ",
+                  absl::StrJoin(listed, ", "));
+  if (names.size() > listed.size()) {
+    absl::StrAppend(&out, " and ", names.size() - listed.size(), " more");
+  }
+}
+
+absl::Status CheckPair(const NamedTensor& source, const NamedTensor& target) {
+  constexpr uint8_t kMeaning = TensorFlags::kConjugated | TensorFlags::kNegated;
+  if (((source.flags ^ target.flags) & kMeaning) != 0) {
+    return absl::InvalidArgumentError(
+        "only one of source and target is conjugated or negated");
+  }
+  return CheckCopy(source.tensor, target.tensor);
+}
+
+absl::Status CheckInMemory(const NamedTensor& entry) {
+  if (!entry.tensor.storage()->in_file()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(entry.name, ": its bytes are still in a file"));
+}
+
+}  // namespace
+
+absl::StatusOr<StateDict> StateDict::FromValue(const Value& root,
+                                               int64_t max_names) {
+  PENSTOCK_CHECK(root);
+  StateDict result;
+  // By name that was taken: the number to try next.
+  absl::flat_hash_map<std::string, int64_t> next_numbers;
+  const auto visit = [&](const WalkedTensor& walked) {
+    std::string name(walked.path);
+    if (result.numbers_.contains(name)) {
+      int64_t& number = next_numbers.try_emplace(name, 2).first->second;
+      do {
+        name = absl::StrCat(walked.path, "~", number++);
+      } while (result.numbers_.contains(name));
+    }
+    return result.Add(
+        {std::move(name), walked.tensor, walked.flags, walked.number});
+  };
+  PENSTOCK_RETURN_IF_ERROR(WalkTensors(root, max_names, visit));
+  return result;
+}
+
+absl::Status StateDict::Add(NamedTensor entry) {
+  if (!numbers_.try_emplace(entry.name, size()).second) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("a tensor named ", entry.name, " is there already"));
+  }
+  entries_.push_back(std::move(entry));
+  return absl::OkStatus();
+}
+
+const NamedTensor* StateDict::Find(absl::string_view name) const {
+  const auto it = numbers_.find(name);
+  return it == numbers_.end() ? nullptr : &entries_[it->second];
+}
+
+absl::StatusOr<StateDict> StateDict::Renamed(
+    const std::function<std::string(absl::string_view)>& rename) const {
+  StateDict result;
+  for (const NamedTensor& entry : entries_) {
+    NamedTensor renamed = entry;
+    renamed.name = rename(entry.name);
+    const auto it = result.numbers_.find(renamed.name);
+    if (it != result.numbers_.end()) {
+      // Entries keep their order, hence their numbers.
+      return absl::InvalidArgumentError(
+          absl::StrCat(entries_[it->second].name, " and ", entry.name,
+                       " would both be named ", renamed.name));
+    }
+    PENSTOCK_RETURN_IF_ERROR(result.Add(std::move(renamed)));
+  }
+  return result;
+}
+
+absl::StatusOr<StateDict> StateDict::WithoutPrefix(
+    absl::string_view prefix) const {
+  return Renamed([prefix](absl::string_view name) {
+    return std::string(absl::StripPrefix(name, prefix));
+  });
+}
+
+absl::StatusOr<LoadReport> StateDict::LoadInto(StateDict& target,
+                                               Strictness strictness) const {
+  LoadReport report;
+  std::vector<std::pair<const NamedTensor*, const NamedTensor*>> copies;
+  for (const NamedTensor& to : target.entries_) {
+    const NamedTensor* const from = Find(to.name);
+    if (from == nullptr) {
+      report.missing.push_back(to.name);
+      continue;
+    }
+    const absl::Status fits = CheckPair(*from, to);
+    if (fits.ok()) {
+      copies.emplace_back(from, &to);
+    } else {
+      report.mismatched.push_back(absl::StrCat(to.name, ": ", fits.message()));
+    }
+  }
+  for (const NamedTensor& from : entries_) {
+    if (target.Find(from.name) == nullptr) {
+      report.unexpected.push_back(from.name);
+    }
+  }
+  if (strictness == Strictness::kStrict) {
+    std::string wrong;
+    AppendList("missing", report.missing, wrong);
+    AppendList("unexpected", report.unexpected, wrong);
+    AppendList("mismatched", report.mismatched, wrong);
+    if (!wrong.empty()) return absl::InvalidArgumentError(wrong);
+  }
+  for (const auto& [from, to] : copies) {
+    PENSTOCK_RETURN_IF_ERROR(CheckInMemory(*from));
+    PENSTOCK_RETURN_IF_ERROR(CheckInMemory(*to));
+  }
+  for (const auto& [from, to] : copies) {
+    PENSTOCK_RETURN_IF_ERROR(CopyElements(from->tensor, to->tensor));
+    ++report.num_loaded;
+  }
+  return report;
+}
+
+}  // namespace penstock
