@@ -194,6 +194,77 @@ TEST(PtSinkTest, GivesTheSameBytesInAnyOrderOfWork) {
   }
 }
 
+// A pipe: bytes come one behind the other, or not at all.
+class PipeFile : public WritableFile {
+ public:
+  absl::Status Write(int64_t offset, absl::Span<const uint8_t> bytes) override {
+    if (offset != static_cast<int64_t>(written.size())) {
+      return absl::InternalError("a pipe cannot seek");
+    }
+    written.append(bytes.begin(), bytes.end());
+    return absl::OkStatus();
+  }
+  absl::Status Allocate(int64_t) override { return absl::OkStatus(); }
+  absl::Status Truncate(int64_t) override {
+    return absl::InternalError("a pipe cannot be truncated");
+  }
+  absl::Status Sync() override { return absl::OkStatus(); }
+  absl::Status Close() override { return absl::OkStatus(); }
+  bool direct() const override { return false; }
+  bool sequential() const override { return true; }
+  const std::string& path() const override { return path_; }
+
+  std::string written;
+
+ private:
+  std::string path_ = "pipe";
+};
+
+TEST(PtSinkTest, WritesTheSameBytesToAPipe) {
+  const Value root = MixedCheckpoint();
+  PipeFile pipe;
+  auto sink = PtSink::Create(pipe, root, "mixed").value();
+  MemorySource source;
+  PumpOptions options;
+  options.threads = 4;
+  const auto stats = Pump(sink->plan(), source, *sink, options);
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_TRUE(pipe.written == WritePt(root, "mixed").value());
+}
+
+TEST(PtSinkTest, WritesTheSameBytesAroundThePageCache) {
+  const Value root = MixedCheckpoint();
+  MemoryFileSystem::Options memory;
+  memory.accept_direct = true;
+  MemoryFileSystem files(memory);
+  CreateOptions create;
+  create.caching = Caching::kDirect;
+  auto file = files.Create("f", create).value();
+  ASSERT_TRUE(file->direct());
+  auto sink = PtSink::Create(*file, root, "mixed").value();
+  MemorySource source;
+  const auto stats = Pump(sink->plan(), source, *sink, PumpOptions());
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  ASSERT_TRUE(file->Close().ok());
+  EXPECT_TRUE(files.Get("f").value() == WritePt(root, "mixed").value());
+}
+
+TEST(PtSinkTest, ReportsAFullDiskWhereverItFills) {
+  const Value root = MixedCheckpoint();
+  const int64_t size = static_cast<int64_t>(WritePt(root, "m").value().size());
+  for (int64_t capacity = 0; capacity < size; capacity += size / 13) {
+    MemoryFileSystem::Options memory;
+    memory.capacity_bytes = capacity;
+    MemoryFileSystem files(memory);
+    auto file = files.Create("f", CreateOptions()).value();
+    auto sink = PtSink::Create(*file, root, "m").value();
+    MemorySource source;
+    EXPECT_EQ(Pump(sink->plan(), source, *sink, PumpOptions()).status().code(),
+              absl::StatusCode::kResourceExhausted)
+        << capacity;
+  }
+}
+
 TEST(PtSinkTest, RewritesAFileFromItsOwnSource) {
   const std::string first = WritePt(MixedCheckpoint(), "mixed").value();
   const auto pt = OpenPt(FileFromString(first, "mixed.pt"));

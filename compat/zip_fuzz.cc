@@ -1,0 +1,28 @@
+// Feeds anything to the reader of zip checkpoints, and reads all that it takes.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "codec/plan.h"
+#include "codec/slot.h"
+#include "compat/pt_file.h"
+#include "core/memory_file_system.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace penstock;
+  PtLimits limits;
+  limits.pickle.max_opcodes = 100'000;
+  limits.pickle.max_pickle_bytes = 1 << 20;
+  const auto pt =
+      OpenPt(FileFromString(std::string(data, data + size), "fuzz.pt"), limits);
+  if (!pt.ok()) return 0;
+  const auto source = pt->NewSource();
+  const Plan plan = PlanInOrder(pt->root.graph()->storages());
+  Slot slot;
+  for (const Chunk& chunk : plan.chunks) {
+    if (!source->Bytes(plan, chunk, slot, nullptr).ok()) return 0;
+  }
+  return 0;
+}
