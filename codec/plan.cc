@@ -53,4 +53,16 @@ Plan PlanInOrder(absl::Span<const std::shared_ptr<const Storage>> storages) {
   return plan;
 }
 
+Plan PlanRange(const std::shared_ptr<const Storage>& storage, int64_t begin,
+               int64_t end) {
+  Plan plan;
+  plan.storages = {storage};
+  while (begin < end) {
+    const int64_t cut = std::min(end, (begin / kChunkBytes + 1) * kChunkBytes);
+    plan.Append({{Piece{0, begin, cut - begin, 0}}});
+    begin = cut;
+  }
+  return plan;
+}
+
 }  // namespace penstock

@@ -61,6 +61,11 @@ struct Plan {
 // container groups by dtype (native_sink.h).
 Plan PlanInOrder(absl::Span<const std::shared_ptr<const Storage>> storages);
 
+// Bytes [begin, end) of one storage, cut at multiples of kChunkBytes of the
+// storage, where a native file's chunks begin: none is decoded twice.
+Plan PlanRange(const std::shared_ptr<const Storage>& storage, int64_t begin,
+               int64_t end);
+
 }  // namespace penstock
 
 #endif  // PENSTOCK_CODEC_PLAN_H_

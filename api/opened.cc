@@ -1,0 +1,111 @@
+#include "api/opened.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "codec/reporting_source.h"
+#include "core/posix_file_system.h"
+#include "core/status_macros.h"
+
+namespace penstock {
+
+StorageNames NamesOf(const StateDict& state_dict) {
+  StorageNames names;
+  for (const NamedTensor& entry : state_dict.entries()) {
+    names.try_emplace(entry.tensor.storage().get(), entry.name);
+  }
+  return names;
+}
+
+std::vector<std::string> NamesFor(const Plan& plan, const StorageNames& names) {
+  std::vector<std::string> result;
+  for (const auto& storage : plan.storages) {
+    const auto found = names.find(storage.get());
+    result.push_back(found == names.end() ? "?" : found->second);
+  }
+  return result;
+}
+
+FileSystem& FilesOf(const RunOptions& options) {
+  return options.files == nullptr ? PosixFileSystem() : *options.files;
+}
+
+PumpOptions PumpOptionsOf(const RunOptions& options) {
+  PumpOptions pump;
+  pump.threads = options.threads;
+  pump.memory_bytes = options.memory_bytes;
+  pump.progress = options.progress;
+  return pump;
+}
+
+absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,
+                                  Source& source, Sink& sink,
+                                  const RunOptions& options) {
+  ReportingSource reporting(source, NamesFor(plan, names),
+                            ReportingSource::OnDamage::kFail);
+  return Pump(plan, reporting, sink, PumpOptionsOf(options));
+}
+
+absl::Status Checkpoint::Opened::OpenAs(
+    FileKind kind, std::shared_ptr<const RandomAccessFile> file) {
+  if (kind == FileKind::kNative) {
+    PENSTOCK_ASSIGN_OR_RETURN(native, NativeSource::Open(std::move(file)));
+    root = native->root();
+    for (const auto& [key, value] : native->index().meta) {
+      if (key == "writer") writer = value;
+      if (key == "codec") codec = value;
+    }
+  } else if (kind == FileKind::kZip) {
+    format = Format::kPt;
+    PENSTOCK_ASSIGN_OR_RETURN(pt, OpenPt(std::move(file)));
+    root = pt.root;
+    writer = absl::StrCat("torch.save (container version ", pt.version, ")");
+  } else {
+    return Annotate(RefusalOf(kind), path);
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(state_dict, StateDict::FromValue(root));
+  names = NamesOf(state_dict);
+  return absl::OkStatus();
+}
+
+Checkpoint::Opened::Run Checkpoint::Opened::NewRun() const {
+  if (native != nullptr) return {nullptr, native.get()};
+  Run run;
+  run.pt = pt.NewSource();
+  run.source = run.pt.get();
+  return run;
+}
+
+Plan Checkpoint::Opened::WholePlan() const {
+  return native != nullptr ? native->FilePlan()
+                           : PlanInOrder(root.graph()->storages());
+}
+
+absl::StatusOr<Tensor> Checkpoint::Opened::Read(const NamedTensor& entry,
+                                                const Tensor& view) const {
+  const ByteRange range = view.byte_range();
+  PENSTOCK_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage,
+                            Storage::Allocate(range.size()));
+  storage->set_location(view.storage()->location());
+  const Plan plan = PlanRange(view.storage(), range.begin, range.end);
+  const Run run = NewRun();
+  MemorySink sink({{storage, range.begin}});
+  PENSTOCK_RETURN_IF_ERROR(RunPump(plan, {{view.storage().get(), entry.name}},
+                                   *run.source, sink, options)
+                               .status());
+  // The range begins with the byte of the first element, which is not the
+  // byte's first one where several share it.
+  const int64_t offset =
+      range.size() == 0 ? 0
+                        : view.offset() % InfoOf(view.dtype()).values_per_byte;
+  return Tensor::Make(
+      storage, view.dtype(),
+      std::vector<int64_t>(view.shape().begin(), view.shape().end()),
+      std::vector<int64_t>(view.strides().begin(), view.strides().end()),
+      offset);
+}
+
+}  // namespace penstock

@@ -1,0 +1,73 @@
+// What an open checkpoint is inside, and what its functions share. Private to
+// api/.
+
+#ifndef PENSTOCK_API_OPENED_H_
+#define PENSTOCK_API_OPENED_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "api/penstock.h"
+#include "codec/native_source.h"
+#include "codec/pipeline.h"
+#include "codec/plan.h"
+#include "codec/sink.h"
+#include "codec/source.h"
+#include "compat/file_kind.h"
+#include "compat/pt_file.h"
+#include "core/file.h"
+
+namespace penstock {
+
+// The first tensor on each storage, for messages.
+using StorageNames = absl::flat_hash_map<const Storage*, std::string>;
+StorageNames NamesOf(const StateDict& state_dict);
+// Of a plan's storages, in its order; "?" for one without a tensor.
+std::vector<std::string> NamesFor(const Plan& plan, const StorageNames& names);
+
+FileSystem& FilesOf(const RunOptions& options);
+PumpOptions PumpOptionsOf(const RunOptions& options);
+
+// Pump, with the tensors' names in its errors.
+absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,
+                                  Source& source, Sink& sink,
+                                  const RunOptions& options);
+
+// A file of one of the formats, open. Immutable once opened.
+struct Checkpoint::Opened {
+  // A source for one run: a fresh one where it counts what it has read.
+  struct Run {
+    std::unique_ptr<PtSource> pt;  // null for a native file
+    Source* source = nullptr;
+  };
+
+  Format format = Format::kNative;
+  RunOptions options;
+  std::string path;
+  int64_t file_bytes = 0;
+  std::unique_ptr<NativeSource> native;  // null for a .pt
+  PtFile pt;                             // empty for a native file
+  Value root;
+  StateDict state_dict;
+  StorageNames names;
+  std::string writer;
+  std::string codec = "none";
+
+  absl::Status OpenAs(FileKind kind,
+                      std::shared_ptr<const RandomAccessFile> file);
+  Run NewRun() const;
+  // The plan that reads everything in the order of the file.
+  Plan WholePlan() const;
+  // The elements of `view`, which is `entry`'s tensor or rows of it.
+  absl::StatusOr<Tensor> Read(const NamedTensor& entry,
+                              const Tensor& view) const;
+};
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_API_OPENED_H_

@@ -1,0 +1,239 @@
+// Penstock: checkpoints of any size, saved, loaded, converted and verified.
+//
+// This header is all a C++ user needs. A checkpoint is a Value (core/value.h):
+// dicts, lists, numbers, strings and tensors, as PyTorch saves them. Two
+// formats are known by their content, never by their name:
+//
+//   native (.pstk)   parallel, checksummed, compressed; docs/FORMAT.md
+//   pt (.pt, .pth)   what torch.save writes since 1.6; read without PyTorch and
+//                    without executing anything
+//
+//   // Save.
+//   GraphBuilder b;
+//   NodeId root = b.Dict();
+//   b.SetItem(root, b.Str("epoch"), b.Int(3));
+//   b.SetItem(root, b.Str("weight"), b.Tensor(weight));
+//   absl::StatusOr<Value> checkpoint = std::move(b).Finish(root);
+//   absl::StatusOr<SaveReport> saved = Save(*checkpoint, "model.pstk");
+//
+//   // Open, look, read a part.
+//   absl::StatusOr<Checkpoint> file = Checkpoint::Open("model.pstk");
+//   for (const NamedTensor& t : file->state_dict().entries()) { ... }
+//   absl::StatusOr<Tensor> rows = file->ReadRows("weight", 0, 16);
+//
+//   // Everything at once.
+//   absl::StatusOr<Value> loaded = Load("model.pstk");
+//
+// api/example.cc is this, complete and run as a test.
+//
+// Promises. A file appears whole or not at all (temporary, fsync, rename, fsync
+// of the directory). What is read is checked: every byte of a native file is
+// under a checksum, every record of a .pt under its CRC-32. Memory beyond the
+// tensors is at most memory_bytes plus the index. The same checkpoint and codec
+// give the same bytes at any number of threads. No function here prints,
+// throws, or reads the environment; all are thread-safe on distinct objects.
+//
+// Errors, everywhere: kNotFound and kPermissionDenied for files, kDataLoss
+// (damaged), kUnimplemented (well-formed, but not supported), kInvalidArgument,
+// kResourceExhausted (disk, memory, limits), kCancelled (by `progress`). The
+// message names file, tensor, offset, expected and found.
+
+#ifndef PENSTOCK_API_PENSTOCK_H_
+#define PENSTOCK_API_PENSTOCK_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/file.h"
+#include "core/graph_builder.h"
+#include "core/progress.h"
+#include "core/state_dict.h"
+#include "core/tensor.h"
+#include "core/value.h"
+
+namespace penstock {
+
+enum class Format { kNative, kPt };
+
+// "pstk" and "pt".
+absl::string_view NameOf(Format format);
+
+// What a native file does with the bytes of tensors.
+enum class Codec {
+  kZstd,  // lossless: byte planes, zstd; data that does not shrink stays raw
+  kNone,  // raw: can be mapped
+  kAuto,  // measures the disk and the processor once, then one of the two
+};
+
+// How to work; the defaults are good.
+struct RunOptions {
+  int threads = 0;                     // 0: as many as the machine has cores
+  int64_t memory_bytes = 256LL << 20;  // buffers, beyond tensors and index
+  ProgressCallback progress;           // may be null; can cancel
+  FileSystem* files = nullptr;         // null: the operating system's
+};
+
+// ---------------------------------------------------------------------- Save
+
+struct SaveOptions {
+  Format format = Format::kNative;
+  Codec codec = Codec::kZstd;  // of native files
+  RunOptions run;
+};
+
+// The options for a file of this name: pt for .pt, .pth, .bin and .ckpt.
+SaveOptions SaveOptionsFor(absl::string_view path);
+
+struct SaveReport {
+  Format format = Format::kNative;
+  Codec codec = Codec::kNone;  // settled: never kAuto
+  std::string codec_reason;    // why kAuto settled so; else empty
+  int64_t raw_bytes = 0;       // of all storages
+  int64_t file_bytes = 0;
+  double seconds = 0;  // to durable
+  int threads = 0;     // that did work
+  std::vector<std::string> warnings;
+};
+
+// Writes a checkpoint whose storages are in memory to `path`, atomically and
+// durably. The bytes must not change meanwhile.
+absl::StatusOr<SaveReport> Save(const Value& checkpoint,
+                                const std::string& path,
+                                const SaveOptions& options);
+// With SaveOptionsFor(path).
+absl::StatusOr<SaveReport> Save(const Value& checkpoint,
+                                const std::string& path);
+
+// ---------------------------------------------------------------------- Open
+
+// How one storage lies in its file.
+struct StorageLayout {
+  int64_t size_bytes = 0;
+  int64_t stored_bytes = 0;  // a share of its chunk's, for small storages
+  bool coded = false;        // zstd; false: raw
+};
+
+// An open file: its tree is in memory, the bytes of its tensors are not.
+// Movable. Reading functions may run in several threads at once.
+class Checkpoint {
+ public:
+  static absl::StatusOr<Checkpoint> Open(const std::string& path,
+                                         const RunOptions& options = {});
+  // A file that is open already; `name` stands in messages.
+  static absl::StatusOr<Checkpoint> Open(
+      std::shared_ptr<const RandomAccessFile> file,
+      const RunOptions& options = {});
+
+  ~Checkpoint();
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+
+  Format format() const;
+  int64_t file_bytes() const;
+  // Who wrote it: "penstock 0.1.0", "torch.save (format 3)".
+  const std::string& writer() const;
+  // The settled codec of a native file: "zstd", "none"; "none" for a .pt.
+  const std::string& codec() const;
+  // What was odd but harmless.
+  const std::vector<std::string>& warnings() const;
+  // Every Python global that the file names, as "module name". Nothing of it is
+  // ever looked up. Empty for native files that came from none.
+  std::vector<std::string> globals() const;
+
+  // The tree. Its storages are in_file().
+  const Value& root() const;
+  // All tensors by name, likewise without their bytes.
+  const StateDict& state_dict() const;
+  StorageLayout LayoutOf(const Storage& storage) const;
+
+  // One tensor with its bytes, verified. Ties to other tensors are lost; the
+  // strides stay. Errors: kNotFound.
+  absl::StatusOr<Tensor> Read(absl::string_view name) const;
+  // Rows [begin, end) of one tensor along its first dimension: only the chunks
+  // that hold them are read. A part of a .pt record has no checksum of its own:
+  // it is read unverified.
+  absl::StatusOr<Tensor> ReadRows(absl::string_view name, int64_t begin,
+                                  int64_t end) const;
+  // Everything: the same tree over storages in memory, ties kept, verified.
+  absl::StatusOr<Value> Load() const;
+
+  struct Opened;  // private to api/
+ private:
+  explicit Checkpoint(std::unique_ptr<Opened> opened);
+
+  friend absl::StatusOr<struct ConvertReport> Convert(
+      const Checkpoint& source, const std::string& destination,
+      const SaveOptions& options);
+  friend absl::StatusOr<struct ConvertReport> Convert(
+      const Checkpoint& source, WritableFile& destination,
+      absl::string_view name, const SaveOptions& options);
+  std::unique_ptr<Opened> opened_;
+};
+
+// Checkpoint::Open(path) and Load() in one.
+absl::StatusOr<Value> Load(const std::string& path,
+                           const RunOptions& options = {});
+
+// -------------------------------------------------------------------- Verify
+
+struct VerifyReport {
+  Format format = Format::kNative;
+  int64_t file_bytes = 0;
+  int64_t raw_bytes = 0;  // read, decoded and compared
+  int64_t num_tensors = 0;
+  // Damage, each with its place; empty: the file is sound. At most 100, then
+  // one that counts the rest.
+  std::vector<std::string> findings;
+  // Bytes without a checksum (records of a .pt written with CRC off).
+  int64_t unverified_bytes = 0;
+  double seconds = 0;
+};
+
+// Reads every byte and compares every checksum. Damage is a finding, not an
+// error; an error means that the file could not be judged (not there, not a
+// checkpoint, not supported).
+absl::StatusOr<VerifyReport> Verify(const std::string& path,
+                                    const RunOptions& options = {});
+
+// ------------------------------------------------------------------- Convert
+
+struct ConvertReport {
+  Format from = Format::kNative;
+  SaveReport saved;
+  int64_t num_tensors = 0;
+};
+
+// Reads `source` and writes `destination` in options.format, whatever the
+// source is: nothing is ever held whole. The destination may be the source.
+absl::StatusOr<ConvertReport> Convert(const std::string& source,
+                                      const std::string& destination,
+                                      const SaveOptions& options);
+
+// The same from an open checkpoint.
+absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
+                                      const std::string& destination,
+                                      const SaveOptions& options);
+
+// The same to an open file, a pipe for instance, which
+// the caller commits and closes. `name`: of the destination; a .pt holds it.
+absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
+                                      WritableFile& destination,
+                                      absl::string_view name,
+                                      const SaveOptions& options);
+
+// ------------------------------------------------------------------- Compare
+
+// OK where two checkpoints are the same to the last bit: structure, key order,
+// sharing, numbers, text, dtypes, shapes, strides, and, for storages that are
+// in memory on both sides, bytes. kFailedPrecondition names the first
+// difference.
+absl::Status Compare(const Value& a, const Value& b);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_API_PENSTOCK_H_

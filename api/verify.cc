@@ -1,0 +1,71 @@
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "api/opened.h"
+#include "api/penstock.h"
+#include "codec/reporting_source.h"
+#include "core/status_macros.h"
+#include "core/value_compare.h"
+
+namespace penstock {
+namespace {
+
+// Reads all payload of an open checkpoint; damage goes to report.findings.
+absl::Status VerifyPayload(const Checkpoint::Opened& opened,
+                           VerifyReport& report) {
+  const Plan plan = opened.WholePlan();
+  const Checkpoint::Opened::Run run = opened.NewRun();
+  ReportingSource source(*run.source, NamesFor(plan, opened.names),
+                         ReportingSource::OnDamage::kCollect);
+  NullSink sink;
+  PENSTOCK_RETURN_IF_ERROR(
+      Pump(plan, source, sink, PumpOptionsOf(opened.options)).status());
+  report.findings = source.Findings();
+  report.raw_bytes = plan.total_bytes;
+  report.num_tensors = opened.state_dict.size();
+  if (run.pt != nullptr) report.unverified_bytes = run.pt->unverified_bytes();
+  return absl::OkStatus();
+}
+
+// kDataLoss is what verify is there to find.
+absl::Status FindingOrError(const absl::Status& status, VerifyReport& report) {
+  if (status.code() != absl::StatusCode::kDataLoss) return status;
+  report.findings.push_back(std::string(status.message()));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<VerifyReport> Verify(const std::string& path,
+                                    const RunOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  VerifyReport report;
+  PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
+                            FilesOf(options).OpenRead(path));
+  report.file_bytes = file->size_bytes();
+  PENSTOCK_ASSIGN_OR_RETURN(const FileKind kind, DetectKind(*file));
+  Checkpoint::Opened opened;
+  opened.options = options;
+  opened.path = path;
+  const absl::Status is_open = opened.OpenAs(kind, std::move(file));
+  report.format = kind == FileKind::kNative ? Format::kNative : Format::kPt;
+  PENSTOCK_RETURN_IF_ERROR(FindingOrError(is_open, report));
+  if (is_open.ok()) {
+    PENSTOCK_RETURN_IF_ERROR(VerifyPayload(opened, report));
+    if (opened.native != nullptr) {
+      PENSTOCK_RETURN_IF_ERROR(
+          FindingOrError(opened.native->VerifyGlue(), report));
+    }
+  }
+  report.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  return report;
+}
+
+absl::Status Compare(const Value& a, const Value& b) {
+  return CompareValues(a, b);
+}
+
+}  // namespace penstock

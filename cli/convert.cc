@@ -1,0 +1,118 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "api/penstock.h"
+#include "cli/console.h"
+#include "cli/verbs.h"
+#include "core/posix_file_system.h"
+#include "core/status_macros.h"
+
+namespace penstock {
+namespace {
+
+struct Flags {
+  std::string source;
+  std::string destination;
+  std::string codec = "zstd";
+  std::string format;
+  bool quiet = false;
+  RunFlags run;
+};
+
+Codec CodecOf(const std::string& name) {
+  if (name == "none") return Codec::kNone;
+  if (name == "auto") return Codec::kAuto;
+  return Codec::kZstd;
+}
+
+// --format, else the destination's extension; else a pipe is native, and a file
+// becomes what the source is not.
+Format FormatFor(const Flags& flags, Format source) {
+  if (flags.format == "pstk") return Format::kNative;
+  if (flags.format == "pt") return Format::kPt;
+  const std::string& name = flags.destination;
+  if (SaveOptionsFor(name).format == Format::kPt) return Format::kPt;
+  if (name == "-" || absl::EndsWith(name, ".pstk")) return Format::kNative;
+  return source == Format::kNative ? Format::kPt : Format::kNative;
+}
+
+absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
+  SaveOptions options;
+  options.codec = CodecOf(flags.codec);
+  PENSTOCK_ASSIGN_OR_RETURN(options.run, flags.run.Options(meter));
+  PENSTOCK_ASSIGN_OR_RETURN(Checkpoint source,
+                            OpenInput(flags.source, options.run));
+  options.format = FormatFor(flags, source.format());
+  if (flags.destination != "-") {
+    return Convert(source, flags.destination, options);
+  }
+  if (isatty(STDOUT_FILENO) == 1) {
+    return absl::InvalidArgumentError(
+        "a checkpoint is not written to a terminal: redirect or pipe it");
+  }
+  const std::unique_ptr<WritableFile> stream =
+      WrapOutputStream(STDOUT_FILENO, "standard output");
+  PENSTOCK_ASSIGN_OR_RETURN(ConvertReport report,
+                            Convert(source, *stream, "archive", options));
+  PENSTOCK_RETURN_IF_ERROR(stream->Close());
+  return report;
+}
+
+void Print(const Flags& flags, const ConvertReport& report) {
+  const SaveReport& saved = report.saved;
+  for (const std::string& warning : saved.warnings) {
+    std::fprintf(stderr, "penstock: warning: %s\n", Printable(warning).c_str());
+  }
+  if (!saved.codec_reason.empty()) {
+    std::fprintf(stderr, "codec: %s\n", saved.codec_reason.c_str());
+  }
+  std::fprintf(
+      stderr, "%s: %d tensors, %s of tensors in %s (ratio %.3f), %s, %s\n",
+      Printable(flags.destination).c_str(),
+      static_cast<int>(report.num_tensors), HumanBytes(saved.raw_bytes).c_str(),
+      HumanBytes(saved.file_bytes).c_str(),
+      static_cast<double>(saved.raw_bytes) /
+          static_cast<double>(saved.file_bytes),
+      HumanTime(saved.seconds).c_str(),
+      HumanRate(saved.raw_bytes, saved.seconds).c_str());
+}
+
+}  // namespace
+
+void AddConvert(CLI::App& app, int& exit_code) {
+  CLI::App* verb =
+      app.add_subcommand("convert", "Converts between .pt and .pstk.");
+  auto flags = std::make_shared<Flags>();
+  verb->add_option("SRC", flags->source, "a checkpoint; - for standard input")
+      ->required();
+  verb->add_option("DST", flags->destination,
+                   "what to write; - for standard output (.pstk)")
+      ->required();
+  verb->add_option("--codec", flags->codec, "of a .pstk (default: zstd)")
+      ->check(CLI::IsMember({"zstd", "none", "auto"}));
+  verb->add_option("--format", flags->format,
+                   "of DST (default: by its extension)")
+      ->check(CLI::IsMember({"pstk", "pt"}));
+  verb->add_flag("-q,--quiet", flags->quiet, "no summary");
+  flags->run.AddTo(*verb);
+  verb->callback([flags, &exit_code] {
+    absl::StatusOr<ConvertReport> report = absl::UnknownError("");
+    {
+      ProgressMeter meter("converting");
+      report = Run(*flags, meter);
+    }
+    if (!report.ok()) {
+      exit_code = Fail(report.status());
+    } else if (!flags->quiet) {
+      Print(*flags, *report);
+    }
+  });
+}
+
+}  // namespace penstock

@@ -1,0 +1,28 @@
+// JSON output: every document carries the name of its schema.
+
+#ifndef PENSTOCK_CLI_JSON_H_
+#define PENSTOCK_CLI_JSON_H_
+
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "nlohmann/json.hpp"
+
+namespace penstock {
+
+using Json = nlohmann::ordered_json;
+
+// Text from a file as a JSON string.
+inline std::string JsonText(absl::string_view text) {
+  return std::string(text.data(), text.size());
+}
+
+// On stdout. What is no UTF-8 (names may hold lone surrogates) becomes U+FFFD.
+inline void PrintJsonLine(const Json& json) {
+  std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_CLI_JSON_H_

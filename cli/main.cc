@@ -1,0 +1,58 @@
+// The `penstock` command. The only place that prints or reads the environment.
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "CLI/CLI.hpp"
+#include "cli/console.h"
+#include "cli/verbs.h"
+
+namespace penstock {
+namespace {
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  penstock convert model.pt model.pstk     compress a checkpoint\n"
+    "  penstock convert model.pstk model.pt     and back, for torch.load\n"
+    "  penstock ls model.pt 'layers.0.*'        what is in it\n"
+    "  penstock info model.pstk                 who wrote it, totals, the "
+    "tree\n"
+    "  penstock verify model.pstk               read every byte, compare\n"
+    "  penstock demo                            all of it, on 1 GB made up "
+    "here\n"
+    "\n"
+    "Exit codes: 0 ok, 1 a finding (damage), 2 an error, 130 interrupted.";
+
+int Main(int argc, char** argv) {
+  // `bazel run` starts in its runfiles; names are meant from where the user is.
+  if (const char* directory = std::getenv("BUILD_WORKING_DIRECTORY")) {
+    if (chdir(directory) != 0) {
+      std::perror("penstock: BUILD_WORKING_DIRECTORY");
+      return kExitError;
+    }
+  }
+  CatchInterrupts();
+  CLI::App app("Saves, converts and verifies model checkpoints.", "penstock");
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "penstock 0.1.0");
+  int exit_code = kExitOk;
+  AddConvert(app, exit_code);
+  AddLs(app, exit_code);
+  AddInfo(app, exit_code);
+  AddVerify(app, exit_code);
+  AddDemo(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitError;
+  }
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace penstock
+
+int main(int argc, char** argv) { return penstock::Main(argc, argv); }

@@ -1,0 +1,41 @@
+#include "cli/verbs.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "core/posix_file_system.h"
+#include "core/status_macros.h"
+
+namespace penstock {
+
+void RunFlags::AddTo(CLI::App& verb) {
+  verb.add_option("-j,--threads", threads,
+                  "threads (default: as many as cores)")
+      ->check(CLI::Range(1, 1024));
+  verb.add_option("--memory", memory,
+                  "memory for buffers, beyond the index (default: 256MiB)");
+}
+
+absl::StatusOr<RunOptions> RunFlags::Options(ProgressMeter& meter) const {
+  RunOptions options;
+  options.threads = threads;
+  PENSTOCK_ASSIGN_OR_RETURN(options.memory_bytes, ParseBytes(memory));
+  options.progress = meter.callback();
+  return options;
+}
+
+absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
+                                     const RunOptions& options) {
+  if (path != "-") return Checkpoint::Open(path, options);
+  const char* directory = std::getenv("TMPDIR");
+  PENSTOCK_ASSIGN_OR_RETURN(
+      std::shared_ptr<const RandomAccessFile> file,
+      SpoolInputStream(STDIN_FILENO, "standard input",
+                       directory != nullptr ? directory : "/tmp",
+                       [] { return !Interrupted(); }));
+  return Checkpoint::Open(std::move(file), options);
+}
+
+}  // namespace penstock

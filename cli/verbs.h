@@ -1,0 +1,39 @@
+// The verbs of the command: one file each.
+
+#ifndef PENSTOCK_CLI_VERBS_H_
+#define PENSTOCK_CLI_VERBS_H_
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "api/penstock.h"
+#include "cli/console.h"
+
+namespace penstock {
+
+// Each adds its subcommand to `app`; when chosen, it runs and stores its exit
+// code in `exit_code`.
+void AddConvert(CLI::App& app, int& exit_code);
+void AddDemo(CLI::App& app, int& exit_code);
+void AddInfo(CLI::App& app, int& exit_code);
+void AddLs(CLI::App& app, int& exit_code);
+void AddVerify(CLI::App& app, int& exit_code);
+
+// The options that say how to work, the same for every verb.
+struct RunFlags {
+  int threads = 0;
+  std::string memory = "256MiB";
+
+  void AddTo(CLI::App& verb);
+  // With the meter's progress. Errors: kInvalidArgument.
+  absl::StatusOr<RunOptions> Options(ProgressMeter& meter) const;
+};
+
+// Opens a checkpoint for a verb; "-" is standard input, spooled.
+absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
+                                     const RunOptions& options);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_CLI_VERBS_H_
