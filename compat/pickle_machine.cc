@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "compat/pickle_opcodes.h"
 #include "compat/pickle_text.h"
+#include "core/python_keys.h"
 #include "core/status_macros.h"
 
 namespace penstock::pickle {
@@ -43,7 +44,8 @@ const PickleMachine::OpRow PickleMachine::kRows[] = {
     {kFloat, "FLOAT", &PickleMachine::FloatLine, 0},
     {kBinFloat, "BINFLOAT", &PickleMachine::BinFloat, 0},
     {kString, "STRING", &PickleMachine::StringLine, 0},
-    {kBinString, "BINSTRING", &PickleMachine::Py2String, PickleCursor::kSigned4},
+    {kBinString, "BINSTRING", &PickleMachine::Py2String,
+     PickleCursor::kSigned4},
     {kShortBinString, "SHORT_BINSTRING", &PickleMachine::Py2String, 1},
     {kUnicode, "UNICODE", &PickleMachine::UnicodeLine, 0},
     {kBinUnicode, "BINUNICODE", &PickleMachine::Unicode, 4},
@@ -267,7 +269,7 @@ absl::Status PickleMachine::Unicode(int width) {
 }
 
 absl::Status PickleMachine::PushStr(absl::string_view utf8) {
-  if (!IsPythonUtf8(utf8)) return Bad("pickle_utf8", "text is not UTF-8");
+  if (!IsPythonText(utf8)) return Bad("pickle_utf8", "text is not UTF-8");
   return Push(builder_.Str(utf8));
 }
 

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "compat/pickle_machine.h"
-#include "compat/pickle_text.h"
+#include "core/python_keys.h"
 #include "core/status_macros.h"
 
 namespace penstock::pickle {
@@ -192,7 +192,7 @@ void PickleMachine::NoteGlobal(NodeId global, GlobalName name) {
 absl::StatusOr<NodeId> PickleMachine::TakeGlobalLines() {
   PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view module, cursor_.TakeLine());
   PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view name, cursor_.TakeLine());
-  if (!IsPythonUtf8(module) || !IsPythonUtf8(name)) {
+  if (!IsPythonText(module) || !IsPythonText(name)) {
     return Bad("pickle_utf8", "the name of a global is not UTF-8");
   }
   const GlobalName global = Python3Name({module, name});

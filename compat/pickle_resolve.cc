@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "compat/pickle_text.h"
 #include "core/checked.h"
+#include "core/python_keys.h"
 #include "core/status_macros.h"
 #include "core/tensor.h"
 
@@ -120,17 +121,9 @@ void PickleResolver::Warn(std::string text) {
 }
 
 absl::Status PickleResolver::CheckHashable(NodeId id) const {
-  switch (builder_.kind(id)) {
-    case NodeKind::kList:
-    case NodeKind::kDict:
-    case NodeKind::kSet:
-    case NodeKind::kByteArray:
-      return Bad("pickle_type",
-                 "a list, dict, set or bytearray cannot be a key or lie in a "
-                 "set");
-    default:
-      return absl::OkStatus();
-  }
+  if (IsHashable(builder_.kind(id))) return absl::OkStatus();
+  return Bad("pickle_type",
+             "a list, dict, set or bytearray cannot be a key or lie in a set");
 }
 
 absl::StatusOr<NodeId> PickleResolver::Call(NodeId callable, NodeId args) {

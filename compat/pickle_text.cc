@@ -1,32 +1,9 @@
 #include "compat/pickle_text.h"
 
-#include <algorithm>
 #include <vector>
 
 namespace penstock::pickle {
 namespace {
-
-// Takes one code point off the front of `text`; nothing where it is not valid.
-// Surrogates count as valid.
-std::optional<uint32_t> TakeCodePoint(absl::string_view& text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(0);
-  if (first < 0x80) {
-    text.remove_prefix(1);
-    return first;
-  }
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return std::nullopt;
-  uint32_t code = first & (0x7F >> length);
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return std::nullopt;
-    code = code << 6 | (byte(i) & 0x3F);
-  }
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < kLeast[length] || code > 0x10FFFF) return std::nullopt;
-  text.remove_prefix(length);
-  return code;
-}
 
 void AppendUtf8(uint32_t code, std::string& out) {
   if (code < 0x80) {
@@ -104,13 +81,6 @@ bool TakeEscape(absl::string_view& text, std::string& out) {
 
 }  // namespace
 
-bool IsPythonUtf8(absl::string_view text) {
-  while (!text.empty()) {
-    if (!TakeCodePoint(text)) return false;
-  }
-  return true;
-}
-
 std::string Latin1ToUtf8(absl::string_view bytes) {
   std::string out;
   out.reserve(bytes.size());
@@ -121,10 +91,17 @@ std::string Latin1ToUtf8(absl::string_view bytes) {
 std::optional<std::string> Utf8ToLatin1(absl::string_view text) {
   std::string out;
   out.reserve(text.size());
-  while (!text.empty()) {
-    const std::optional<uint32_t> code = TakeCodePoint(text);
-    if (!code || *code > 0xFF) return std::nullopt;
-    out.push_back(static_cast<char>(*code));
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto lead = static_cast<uint8_t>(text[i]);
+    if (lead < 0x80) {
+      out.push_back(text[i]);
+      continue;
+    }
+    // U+0080 to U+00FF begin with one of two bytes; one more follows.
+    if ((lead != 0xC2 && lead != 0xC3) || ++i == text.size()) {
+      return std::nullopt;
+    }
+    out.push_back(static_cast<char>(lead << 6 | (text[i] & 0x3F)));
   }
   return out;
 }

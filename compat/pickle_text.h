@@ -1,5 +1,4 @@
-// The text forms inside a pickle: UTF-8 as Python means it, Latin-1, escapes
-// and decimal integers.
+// The text forms inside a pickle: Latin-1, escapes and decimal integers.
 
 #ifndef PENSTOCK_COMPAT_PICKLE_TEXT_H_
 #define PENSTOCK_COMPAT_PICKLE_TEXT_H_
@@ -12,12 +11,10 @@
 
 namespace penstock::pickle {
 
-// True for UTF-8 with lone surrogates allowed (Python's "surrogatepass").
-bool IsPythonUtf8(absl::string_view text);
-
 // `bytes` read as Latin-1, in UTF-8.
 std::string Latin1ToUtf8(absl::string_view bytes);
-// Nothing where a code point is above 255. `text` must be IsPythonUtf8.
+// Nothing where a code point is above 255. `text` must be IsPythonText
+// (core/python_keys.h).
 std::optional<std::string> Utf8ToLatin1(absl::string_view text);
 
 // The line of UNICODE: Latin-1 with \uXXXX and \UXXXXXXXX, in UTF-8. Nothing
