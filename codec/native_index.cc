@@ -150,7 +150,7 @@ absl::Status ParseStorages(absl::Span<const uint8_t> body, NativeIndex& index) {
   PENSTOCK_RETURN_IF_ERROR(ParseTable(body, "storages", rows));
   index.storages.reserve(rows.size());
   for (const StorageRow& row : rows) {
-    // Beyond int64_t they become negative, which CheckTables refuses.
+    // Beyond int64_t they become negative, which CheckFileTables refuses.
     index.storages.push_back({static_cast<int64_t>(row.size_bytes),
                               static_cast<int64_t>(row.first_chunk),
                               row.offset_in_chunk, row.location});
@@ -343,7 +343,7 @@ absl::StatusOr<NativeIndex> ParseIndex(absl::Span<const uint8_t> payload,
   GraphTables tables;
   PENSTOCK_RETURN_IF_ERROR(ParseCoreSections(sections, index, tables));
   PENSTOCK_RETURN_IF_ERROR(ParseMeta(sections[kMetaSection - 1].body, index));
-  PENSTOCK_RETURN_IF_ERROR(CheckTables(data_end, index));
+  PENSTOCK_RETURN_IF_ERROR(CheckFileTables(data_end, index));
   PENSTOCK_ASSIGN_OR_RETURN(index.graph, MakeGraph(index, std::move(tables)));
   return index;
 }

@@ -17,8 +17,8 @@ std::string PackIndex(const NativeIndex& index);
 
 // From the payload of the index frame, whose hash has been verified, of a file
 // whose data region is [kHeaderBytes, data_end). Everything is proven before it
-// is returned (CheckTables, Graph::Make). The storages of the graph are in the
-// file, with their number here as file_number().
+// is returned (CheckFileTables, Graph::Make). The storages of the graph are in
+// the file, with their number here as file_number().
 //
 // Errors: kDataLoss; kUnimplemented (an unknown section that is required).
 absl::StatusOr<NativeIndex> ParseIndex(absl::Span<const uint8_t> payload,

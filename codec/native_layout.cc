@@ -18,6 +18,9 @@ constexpr int64_t kWindowBytes = 8 << 10;
 // A group is judged by the start of some of its pieces.
 constexpr int64_t kGroupSamples = 64;
 constexpr int64_t kGroupSampleBytes = 1 << 10;
+// A smaller group is raw: too few bytes to judge, and less to gain than a frame
+// costs.
+constexpr int64_t kLeastCodedBytes = 256;
 
 // What is coded or left raw as a whole.
 struct Unit {
@@ -84,8 +87,9 @@ absl::Status SampleGroup(const Unit& unit, const Graph& graph, Source& source,
   for (size_t i = 0; i < unit.group.size(); i += step) {
     const Piece& piece = unit.group[i];
     const int64_t size = std::min(piece.size, kGroupSampleBytes);
-    const size_t begin = sample.size();
-    sample.resize(begin + AlignUp(size, kPieceAlignment), 0);
+    const size_t begin =
+        AlignUp(static_cast<int64_t>(sample.size()), kPieceAlignment);
+    sample.resize(begin + size, 0);
     PENSTOCK_RETURN_IF_ERROR(
         source.Sample(*graph.storages()[piece.storage], 0,
                       absl::MakeSpan(sample).subspan(begin, size)));
@@ -97,6 +101,7 @@ absl::Status Judge(const Graph& graph, Source& source,
                    std::vector<Unit>& units) {
   std::vector<uint8_t> sample;
   for (Unit& unit : units) {
+    if (unit.size_bytes < kLeastCodedBytes) continue;
     PENSTOCK_RETURN_IF_ERROR(
         unit.group.empty()
             ? SampleStorage(*graph.storages()[unit.storage], source, sample)

@@ -242,7 +242,7 @@ int64_t NativeIndex::NumChunksOf(const FileStorage& storage) const {
   return (storage.size_bytes + chunk_bytes - 1) / chunk_bytes;
 }
 
-absl::Status CheckTables(int64_t data_end, NativeIndex& index) {
+absl::Status CheckFileTables(int64_t data_end, NativeIndex& index) {
   PENSTOCK_RETURN_IF_ERROR(CheckChunks(index));
   PENSTOCK_RETURN_IF_ERROR(CheckStorages(index));
   PENSTOCK_RETURN_IF_ERROR(CheckLocations(index));

@@ -78,7 +78,7 @@ constexpr int64_t MaxStoredBytes(int64_t raw_bytes) {
 // order and alignment are canonical, codings legal. Sets each first_storage.
 // Time and memory are linear in the number of entries, whatever they say.
 // Errors: kDataLoss.
-absl::Status CheckTables(int64_t data_end, NativeIndex& index);
+absl::Status CheckFileTables(int64_t data_end, NativeIndex& index);
 
 // Where raw chunk `number` may begin if what is before it ends at `position`;
 // -1: not so. Which of both holds, the frame headers tell.

@@ -103,7 +103,8 @@ std::vector<TestFile> SmallTestFiles() {
                 {DType::kBFloat16, TestStorage(900, 3, Fill::kWeights)}},
                NativeCodec::kZstd));
   files.push_back(MakeFile(
-      "long_zeros", {{DType::kFloat32, TestStorage((1 << 20) + 4000, 1, Fill::kZeros)}},
+      "long_zeros",
+      {{DType::kFloat32, TestStorage((1 << 20) + 4000, 1, Fill::kZeros)}},
       NativeCodec::kZstd));
   files.push_back(
       MakeFile("raw_and_coded",

@@ -1,0 +1,38 @@
+// Fuzz target: a whole .pstk, as it is and with all its hashes made right, so
+// that the checks behind them are reached. Nothing may crash, or take memory
+// beyond what the file's size allows.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "codec/native_source.h"
+#include "codec/native_test_file.h"
+
+namespace penstock {
+namespace {
+
+constexpr int64_t kMaxRawBytes = 1 << 20;
+
+void OpenAndRead(const std::string& bytes) {
+  const absl::StatusOr<std::unique_ptr<NativeSource>> source =
+      OpenNative(bytes);
+  if (!source.ok()) return;
+  // Both may find damage.
+  (void)(*source)->VerifyGlue();
+  if ((*source)->FilePlan().total_bytes > kMaxRawBytes) return;
+  Slot slot;
+  (void)ReadNative(**source, slot);
+}
+
+}  // namespace
+}  // namespace penstock
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string bytes(reinterpret_cast<const char*>(data), size);
+  penstock::OpenAndRead(bytes);
+  penstock::OpenAndRead(penstock::FixHashes(bytes));
+  return 0;
+}
