@@ -48,7 +48,10 @@ extern "C" ssize_t pwrite(int fd, const void* bytes, size_t size,
                           off_t offset) {
   ++faults.num_writes;
   if (Interrupted()) return -1;
-  if (faults.zero) return 0;
+  if (faults.zero) {
+    errno = 0;  // as where nothing failed before
+    return 0;
+  }
   const bool refuse =
       faults.refuse_direct && (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
   if (refuse || faults.write_error != 0) {
