@@ -11,11 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/aligned_buffer.h"
 #include "core/memory_file_system.h"
 #include "core/mutex.h"
 #include "core/status_macros.h"
 #include "gtest/gtest.h"
+#include "tests/fault_file.h"
 
 namespace penstock {
 namespace {
@@ -323,6 +325,35 @@ TEST_F(BlockWriterTest, FinishReportsAFailedTail) {
   BlockWriter writer(Open(StrictFile::Kind::kDirect, 0), 2);
   ASSERT_TRUE(writer.Append(BytesOf(bytes)).ok());
   EXPECT_EQ(writer.Finish().code(), absl::StatusCode::kResourceExhausted);
+}
+
+// A tail behind two whole blocks: three writes and a truncation.
+TEST(BlockWriterFaultTest, EveryFailingOperationIsReported) {
+  MemoryFileSystem::Options memory_options;
+  memory_options.accept_direct = true;
+  MemoryFileSystem memory(memory_options);
+  FaultFileSystem files(memory);
+  CreateOptions options;
+  options.caching = Caching::kDirect;
+  const std::string bytes(2 * kBlockBytes + 5, 'x');
+  for (int operation = 1; operation <= 5; ++operation) {
+    SCOPED_TRACE(operation);
+    auto file = files.Create(absl::StrCat("/f", operation), options);
+    ASSERT_TRUE(file.ok()) << file.status();
+    ASSERT_TRUE((*file)->direct());
+    Fault fault;
+    fault.at_operation = operation;
+    fault.status = absl::ResourceExhaustedError("disk full");
+    files.Inject(fault);
+    BlockWriter writer(**file, 2);
+    absl::Status status = writer.Append(BytesOf(bytes));
+    if (status.ok()) status = writer.Finish();
+    // There is no fifth operation: this shows that the first four are all.
+    EXPECT_EQ(status.code(), operation <= 4
+                                 ? absl::StatusCode::kResourceExhausted
+                                 : absl::StatusCode::kOk);
+    EXPECT_EQ(files.num_operations(), std::min(operation, 4));
+  }
 }
 
 using BlockWriterDeathTest = BlockWriterTest;
