@@ -22,7 +22,7 @@ namespace penstock {
 struct NamedTensor {
   std::string name;  // "model.layers.0.weight"
   Tensor tensor;
-  uint8_t flags = 0;  // TensorFlags
+  uint8_t flags = 0;    // TensorFlags
   int64_t number = -1;  // of the tensor in its graph, -1 without one
 };
 
@@ -40,13 +40,13 @@ struct LoadReport {
 // Copies views, never bytes. Thread-compatible.
 class StateDict {
  public:
-  // All tensors that a checkpoint reaches, each under its path: dict keys (str as
-  // is, int in decimal, others as Python's repr), list and tuple indices, joined
-  // by '.'. Parameters and other wrappers of one tensor are transparent; a
-  // pickled nn.Module shows its state_dict (pytorch-format.md 7) at its place.
-  // An object's other tensors come by attribute name or argument index. The
-  // root alone is "tensor". A tensor reached twice has two names; a name that
-  // is taken gets "~2", "~3"... Cycles end; no recursion on input depth.
+  // All tensors that a checkpoint reaches, each under its path: dict keys (str
+  // as is, int in decimal, others as Python's repr), list and tuple indices,
+  // joined by '.'. Parameters and other wrappers of one tensor are transparent;
+  // a pickled nn.Module shows its state_dict (pytorch-format.md 7) at its
+  // place. An object's other tensors come by attribute name or argument index.
+  // The root alone is "tensor". A tensor reached twice has two names; a name
+  // that is taken gets "~2", "~3"... Cycles end; no recursion on input depth.
   //
   // Errors: kResourceExhausted where more than `max_names` names would come
   // (sharing can multiply paths).

@@ -63,8 +63,10 @@ class Pairing {
  public:
   // False where `left` or `right` already belongs to another.
   bool Bind(uint64_t left, uint64_t right) {
-    const bool bound_left = right_of_.try_emplace(left, right).first->second == right;
-    const bool bound_right = left_of_.try_emplace(right, left).first->second == left;
+    const bool bound_left =
+        right_of_.try_emplace(left, right).first->second == right;
+    const bool bound_right =
+        left_of_.try_emplace(right, left).first->second == left;
     return bound_left && bound_right;
   }
 
@@ -105,9 +107,9 @@ class Comparison {
     const Node& x = a_.nodes[step.a];
     const Node& y = b_.nodes[step.b];
     if (x.kind != y.kind) {
-      return Differ(at, absl::StrFormat("kind %d against %d",
-                                        static_cast<int>(x.kind),
-                                        static_cast<int>(y.kind)));
+      return Differ(
+          at, absl::StrFormat("kind %d against %d", static_cast<int>(x.kind),
+                              static_cast<int>(y.kind)));
     }
     if (IsLeaf(x.kind)) {
       return LeavesEqual(a_, x, b_, y) ? absl::OkStatus()
@@ -133,15 +135,16 @@ class Comparison {
 
   absl::Status Descend(int64_t at, const Node& x, const Node& y) {
     if (x.size != y.size || x.detail != y.detail) {
-      return Differ(at, absl::StrFormat("%u entries against %u", x.size, y.size));
+      return Differ(at,
+                    absl::StrFormat("%u entries against %u", x.size, y.size));
     }
     uint32_t count = x.size;
     if (x.kind == NodeKind::kDict) count *= 2;
     if (x.kind == NodeKind::kGlobal) count = 2;
     if (x.kind == NodeKind::kObject) count = kNumObjectChildren;
     for (uint32_t i = 0; i < count; ++i) {
-      steps_.push_back({a_.children[x.payload + i], b_.children[y.payload + i],
-                        at, i});
+      steps_.push_back(
+          {a_.children[x.payload + i], b_.children[y.payload + i], at, i});
     }
     return absl::OkStatus();
   }
@@ -149,10 +152,9 @@ class Comparison {
   absl::Status CompareTensors(int64_t at, const TensorRow& x,
                               const TensorRow& y) {
     const bool dims_equal =
-        x.rank == y.rank &&
-        std::equal(a_.dims.begin() + x.dims,
-                   a_.dims.begin() + x.dims + 2 * x.rank,
-                   b_.dims.begin() + y.dims);
+        x.rank == y.rank && std::equal(a_.dims.begin() + x.dims,
+                                       a_.dims.begin() + x.dims + 2 * x.rank,
+                                       b_.dims.begin() + y.dims);
     if (x.dtype != y.dtype) return Differ(at, "dtypes differ");
     if (!dims_equal) return Differ(at, "shapes or strides differ");
     if (x.offset != y.offset) return Differ(at, "storage offsets differ");
@@ -161,7 +163,8 @@ class Comparison {
   }
 
   absl::Status CompareStorages(int64_t at, uint64_t x, uint64_t y) {
-    if (!storages_.Bind(x, y)) return Differ(at, "storage tied on one side only");
+    if (!storages_.Bind(x, y))
+      return Differ(at, "storage tied on one side only");
     if (!compared_.insert(x).second) return absl::OkStatus();
     const Storage& left = *a_.storages[x];
     const Storage& right = *b_.storages[y];
@@ -186,7 +189,8 @@ class Comparison {
   std::string LabelOf(const Step& step) const {
     const Node& parent = a_.nodes[steps_[step.parent].a];
     if (parent.kind == NodeKind::kDict) {
-      const Node& key = a_.nodes[a_.children[parent.payload + step.place / 2 * 2]];
+      const Node& key =
+          a_.nodes[a_.children[parent.payload + step.place / 2 * 2]];
       if (key.kind == NodeKind::kStr) {
         return absl::CHexEscape(TextOf(a_, key));
       }

@@ -52,9 +52,9 @@ Value Sample(bool tied, uint8_t fill, double number, bool swap_keys) {
 }
 
 TEST(ValueCompareTest, EqualCheckpointsBuiltApartAreEqual) {
-  EXPECT_TRUE(CompareValues(Sample(true, 7, 2.5, false),
-                            Sample(true, 7, 2.5, false))
-                  .ok());
+  EXPECT_TRUE(
+      CompareValues(Sample(true, 7, 2.5, false), Sample(true, 7, 2.5, false))
+          .ok());
 }
 
 TEST(ValueCompareTest, NamesTheFirstDifferenceAndItsPath) {
@@ -103,7 +103,8 @@ TEST(ValueCompareTest, SeesEachPropertyOfATensor) {
                 std::vector<int64_t> strides, int64_t offset, uint8_t flags) {
     return Build([&](GraphBuilder& b) {
       return b.Tensor(
-          *Tensor::Make(StorageOf(64, 1), dtype, shape, strides, offset), flags);
+          *Tensor::Make(StorageOf(64, 1), dtype, shape, strides, offset),
+          flags);
     });
   };
   const Value base = one(DType::kInt32, {2, 3}, {3, 1}, 1, 0);
