@@ -385,12 +385,14 @@ void GraphBuilder::DropEqualKeys(NodeId dict, PythonKeys& keys,
 
 std::vector<NodeId> GraphBuilder::NumberFrom(NodeId root,
                                              std::vector<NodeId>& numbers) {
-  PythonKeys keys([this](NodeId id) {
+  const auto view = [this](NodeId id) {
     const Node& node = nodes_[id];
     return PythonKeys::NodeView{node.kind, node.payload,
                                 HasBytes(node.kind) ? AsBytes(id) : "",
                                 children(id)};
-  });
+  };
+  // In a checkpoint each tensor has a key; the other keys are few.
+  PythonKeys keys(view, static_cast<int64_t>(tensors_.size()));
   std::vector<Place> places;
   numbers.assign(nodes_.size(), kNoNode);
   std::vector<NodeId> order;

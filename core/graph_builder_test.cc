@@ -311,10 +311,11 @@ TEST(GraphBuilderTest, AMillionNestedListsAndTuplesNeedNoStack) {
   EXPECT_EQ(value.graph()->num_nodes(), 1'000'001);
 }
 
-TEST(GraphBuilderTest, AMillionNestedTuplesMakeAKey) {
+// Deep enough to overflow a stack of 8 MB.
+TEST(GraphBuilderTest, DeeplyNestedTuplesMakeAKey) {
   GraphBuilder b;
   NodeId id = b.Tuple();
-  for (int i = 0; i < 1'000'000; ++i) id = b.Tuple({id});
+  for (int i = 0; i < 300'000; ++i) id = b.Tuple({id});
   const NodeId root = b.Dict();
   ASSERT_TRUE(b.SetItem(root, id, id).ok());
   EXPECT_EQ(FinishOrDie(std::move(b), root).size(), 1);

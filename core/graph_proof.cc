@@ -314,11 +314,13 @@ absl::Status Proof::CheckOwned() const {
 }
 
 absl::Status Proof::CheckKeys() const {
-  PythonKeys keys([this](NodeId id) {
+  const auto view = [this](NodeId id) {
     const Node& node = tables_.nodes[id];
     return PythonKeys::NodeView{node.kind, node.payload, BytesOf(tables_, node),
                                 ChildrenOf(tables_, node)};
-  });
+  };
+  // In a checkpoint each tensor has a key; the other keys are few.
+  PythonKeys keys(view, static_cast<int64_t>(tables_.tensors.size()));
   std::vector<uint32_t> last_dict;  // by class: 1 + the last dict that had it
   for (uint32_t i = 0; i < tables_.nodes.size(); ++i) {
     if (tables_.nodes[i].kind != NodeKind::kDict) continue;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -43,8 +44,11 @@ class PythonKeys {
   };
 
   // `view` gives a node; what its spans show must live as long as this.
-  explicit PythonKeys(std::function<NodeView(NodeId)> view)
-      : view_(std::move(view)) {}
+  // `num_expected` keys: room is made for them at once.
+  PythonKeys(std::function<NodeView(NodeId)> view, int64_t num_expected)
+      : view_(std::move(view)) {
+    texts_.reserve(num_expected);
+  }
 
   // The node's class: 0, 1, 2... in order of first meeting.
   uint32_t ClassOf(NodeId id);

@@ -1,5 +1,6 @@
 #include "core/state_dict.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -52,18 +53,22 @@ absl::StatusOr<StateDict> StateDict::FromValue(const Value& root,
                                                int64_t max_names) {
   PENSTOCK_CHECK(root);
   StateDict result;
+  const int64_t expected =
+      std::clamp<int64_t>(max_names, 0, root.graph()->num_tensors());
+  result.entries_.reserve(expected);
+  result.numbers_.reserve(expected);
   // By name that was taken: the number to try next.
   absl::flat_hash_map<std::string, int64_t> next_numbers;
-  const auto visit = [&](const WalkedTensor& walked) {
-    std::string name(walked.path);
-    if (result.numbers_.contains(name)) {
-      int64_t& number = next_numbers.try_emplace(name, 2).first->second;
+  const auto visit = [&](WalkedTensor walked) {
+    NamedTensor entry = {std::string(walked.path), std::move(walked.tensor),
+                         walked.flags, walked.number};
+    if (result.numbers_.contains(entry.name)) {
+      int64_t& number = next_numbers.try_emplace(entry.name, 2).first->second;
       do {
-        name = absl::StrCat(walked.path, "~", number++);
-      } while (result.numbers_.contains(name));
+        entry.name = absl::StrCat(walked.path, "~", number++);
+      } while (result.numbers_.contains(entry.name));
     }
-    return result.Add(
-        {std::move(name), walked.tensor, walked.flags, walked.number});
+    return result.Add(std::move(entry));
   };
   PENSTOCK_RETURN_IF_ERROR(WalkTensors(root, max_names, visit));
   return result;

@@ -209,7 +209,7 @@ std::optional<Tensor> RebuiltTensor(const Value& function, const Value& args) {
 class Walk {
  public:
   Walk(const Value& root, int64_t max_tensors,
-       const std::function<absl::Status(const WalkedTensor&)>& visit)
+       const std::function<absl::Status(WalkedTensor)>& visit)
       : graph_(root.graph()),
         visit_(visit),
         max_tensors_(max_tensors),
@@ -272,7 +272,7 @@ class Walk {
   absl::Status Expand(NodeId id, uint8_t flags);
 
   const std::shared_ptr<const Graph> graph_;
-  const std::function<absl::Status(const WalkedTensor&)>& visit_;
+  const std::function<absl::Status(WalkedTensor)>& visit_;
   const int64_t max_tensors_;
   int64_t steps_left_;
   int64_t num_tensors_ = 0;
@@ -494,7 +494,7 @@ absl::Status Walk::Expand(NodeId id, uint8_t flags) {
 
 absl::Status WalkTensors(
     const Value& root, int64_t max_tensors,
-    const std::function<absl::Status(const WalkedTensor&)>& visit) {
+    const std::function<absl::Status(WalkedTensor)>& visit) {
   return Walk(root, max_tensors, visit).Run(root.id());
 }
 

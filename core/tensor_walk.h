@@ -29,7 +29,7 @@ struct WalkedTensor {
 // beyond 1 GiB of paths.
 absl::Status WalkTensors(
     const Value& root, int64_t max_tensors,
-    const std::function<absl::Status(const WalkedTensor&)>& visit);
+    const std::function<absl::Status(WalkedTensor)>& visit);
 
 }  // namespace penstock
 
