@@ -16,8 +16,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "codec/block_writer.h"
-#include "core/memory_file_system.h"
 #include "core/mutex.h"
 #include "core/status_macros.h"
 #include "gmock/gmock.h"
@@ -509,86 +507,6 @@ TEST(PipelineTest, ASlowSinkHoldsTheSourceBack) {
     const auto stats = Pump(plan, source, sink, Threads(4));
     ASSERT_TRUE(stats.ok());
     EXPECT_LE(source.most_busy(), stats->slots);
-  }
-}
-
-// Writes chunks as they are through a BlockWriter.
-class FileSink : public Sink {
- public:
-  FileSink(WritableFile& file, int64_t max_blocks)
-      : file_(file), writer_(file, max_blocks) {}
-
-  absl::Status Encode(const Plan&, const Chunk&,
-                      absl::Span<const uint8_t> bytes, Slot& slot) override {
-    slot.parts = {bytes};
-    return absl::OkStatus();
-  }
-  absl::Status Place(const Plan&, const Chunk& chunk, Slot& slot) override {
-    slot.reservation = writer_.Reserve(chunk.size_bytes);
-    return absl::OkStatus();
-  }
-  absl::Status Write(const Plan&, const Chunk&, Slot& slot) override {
-    return writer_.Fill(slot.reservation, slot.parts);
-  }
-  bool writes_in_order() const override { return file_.sequential(); }
-  absl::Status Finish(const Plan&) override { return writer_.Finish(); }
-  int64_t SlotBytes() const override {
-    return kBlockBytes * BlockWriter::BlocksNeeded(1, kChunkBytes);
-  }
-
- private:
-  WritableFile& file_;
-  BlockWriter writer_;
-};
-
-TEST(PipelineTest, ABlockWriterOfTheSlotsBoundNeverRunsOut) {
-  const auto storages =
-      RandomStorages({20 * kChunkBytes + 5, 70000, 3, 500000, 700000}, 4);
-  const Plan plan = PlanInOrder(storages);
-  std::string expected;
-  for (const Chunk& chunk : plan.chunks) {
-    std::string bytes(chunk.size_bytes, '\0');
-    for (const Piece& piece : plan.pieces_of(chunk)) {
-      const auto from =
-          storages[piece.storage]->bytes().subspan(piece.begin, piece.size);
-      std::copy(from.begin(), from.end(), bytes.begin() + piece.offset);
-    }
-    expected += bytes;
-  }
-  for (const bool accept_direct : {false, true}) {
-    for (const int threads : {1, 2, 8}) {
-      SCOPED_TRACE(threads);
-      MemoryFileSystem::Options file_options;
-      file_options.accept_direct = accept_direct;
-      MemoryFileSystem files(file_options);
-      CreateOptions create;
-      create.caching = Caching::kDirect;
-      auto file = files.Create("/f", create);
-      ASSERT_TRUE(file.ok());
-      ASSERT_EQ((*file)->direct(), accept_direct);
-      MemorySource source;
-      FileSink sink(**file,
-                    BlockWriter::BlocksNeeded(2 * threads + 2, kChunkBytes));
-      const auto stats = Pump(plan, source, sink, Threads(threads));
-      ASSERT_TRUE(stats.ok()) << stats.status();
-      EXPECT_TRUE(*files.Get("/f") == expected);
-    }
-  }
-}
-
-TEST(PipelineTest, AFullDiskEndsTheRun) {
-  const Plan plan = PlanInOrder(RandomStorages({12 * kChunkBytes}, 5));
-  for (int64_t capacity = 0; capacity < 12 * kChunkBytes;
-       capacity += 3 * kChunkBytes + 1) {
-    MemoryFileSystem::Options file_options;
-    file_options.capacity_bytes = capacity;
-    MemoryFileSystem files(file_options);
-    auto file = files.Create("/f", CreateOptions());
-    ASSERT_TRUE(file.ok());
-    MemorySource source;
-    FileSink sink(**file, BlockWriter::BlocksNeeded(10, kChunkBytes));
-    EXPECT_EQ(Pump(plan, source, sink, Threads(4)).status().code(),
-              absl::StatusCode::kResourceExhausted);
   }
 }
 

@@ -108,5 +108,23 @@ TEST(PlanTest, EveryByteOnceInOrderWhateverTheSizes) {
   }
 }
 
+TEST(PlanTest, ARangeIsCutWhereTheChunksOfAFileBegin) {
+  const std::shared_ptr<const Storage> storage =
+      Storage::InFile(4 * kChunkBytes, 0);
+  const Plan plan = PlanRange(storage, kChunkBytes - 3, 3 * kChunkBytes + 5);
+  ASSERT_EQ(plan.chunks.size(), 4u);
+  EXPECT_EQ(plan.total_bytes, 2 * kChunkBytes + 8);
+  const int64_t begins[] = {kChunkBytes - 3, kChunkBytes, 2 * kChunkBytes,
+                            3 * kChunkBytes};
+  const int64_t sizes[] = {3, kChunkBytes, kChunkBytes, 5};
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_EQ(plan.chunks[i].num_pieces, 1);
+    EXPECT_EQ(plan.pieces[i].begin, begins[i]);
+    EXPECT_EQ(plan.pieces[i].size, sizes[i]);
+    EXPECT_EQ(plan.pieces[i].offset, 0);
+  }
+  EXPECT_TRUE(PlanRange(storage, 7, 7).chunks.empty());
+}
+
 }  // namespace
 }  // namespace penstock
