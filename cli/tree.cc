@@ -89,9 +89,9 @@ std::vector<std::pair<std::string, Value>> Below(const Value& value,
     case NodeKind::kDict:
       for (int i = 0; i < value.size() && i < limit; ++i) {
         const Value key = value.key(i);
-        result.emplace_back(key.kind() == NodeKind::kStr
-                                ? Printable(key.AsBytes())
-                                : Summary(key),
+        const bool plain =
+            key.kind() == NodeKind::kStr && !key.AsBytes().empty();
+        result.emplace_back(plain ? Printable(key.AsBytes()) : Summary(key),
                             value.value(i));
       }
       break;
