@@ -39,7 +39,8 @@ struct SampleVerdict {
 };
 
 // Judges a storage from bytes sampled in it (multiples of the element width).
-// Looks at 2048 elements of the sample. Depends on the bytes and dtype alone.
+// Looks at no more of it than plane_choice.h says. Depends on the bytes and
+// dtype alone.
 SampleVerdict JudgeSample(absl::Span<const uint8_t> sample, DType dtype);
 
 // Encodes `raw` (at most kMaxFrameContentBytes) of elements of `dtype` into

@@ -7,11 +7,12 @@
 namespace penstock {
 namespace {
 
-// 64 windows of 32 elements: of zero rows that take a tenth of a chunk, 16 of
-// 128 miss all in one chunk of five, these in one of a thousand.
+// Windows of 32 elements, or of 16 where those are wide. Many short windows: of
+// zero rows that take a tenth of a chunk, 16 windows miss all in one chunk of
+// five, 64 in one of a thousand.
 constexpr int64_t kNumWindows = 64;
-constexpr int64_t kWindowElements = 32;
-constexpr int64_t kSampleElements = kNumWindows * kWindowElements;
+constexpr int64_t WindowElements(int width) { return width < 4 ? 32 : 16; }
+constexpr int64_t kSampleElements = kNumWindows * WindowElements(1);
 
 // Bits, with 16 binary digits behind the point.
 using Bits = int64_t;
@@ -44,7 +45,7 @@ constexpr std::array<Bits, 257> MakeLog2Table() {
 constexpr std::array<Bits, 257> kLog2Table = MakeLog2Table();
 
 // log2(n) for n > 0. The table's neighbours are joined by a line.
-Bits Log2(uint32_t n) {
+constexpr Bits Log2(uint32_t n) {
   const int exponent = 31 - std::countl_zero(n);
   const uint32_t mantissa = n << (31 - exponent);  // top bit set
   const uint32_t index = (mantissa >> 23) & 0xFF;
@@ -54,59 +55,69 @@ Bits Log2(uint32_t n) {
          ((kLog2Table[index + 1] - low) * rest >> 23);
 }
 
-struct PlaneStatistics {
+// n log2(n), for every count that a sample can have; nothing for n = 0.
+constexpr std::array<int32_t, kSampleElements + 1> MakeNLog2Table() {
+  std::array<int32_t, kSampleElements + 1> table{};
+  for (uint32_t n = 1; n <= kSampleElements; ++n) {
+    table[n] = static_cast<int32_t>(n * Log2(n));
+  }
+  return table;
+}
+constexpr auto kNLog2Table = MakeNLog2Table();
+
+// How often the bytes of a plane occur in the sample.
+struct Histogram {
   Bits entropy = 0;  // per byte, corrected for the sample's size
   int num_values = 0;
-  int64_t runs_ppm = 0;
+  int64_t repeats_ppm = 0;  // neighbours that would be equal by chance
 };
 
-// Equal neighbours within windows.
-int64_t CountRepeats(absl::Span<const uint8_t> plane) {
-  int64_t repeats = 0;
-  const int64_t size = static_cast<int64_t>(plane.size());
-  for (int64_t begin = 0; begin < size; begin += kWindowElements) {
-    const int64_t end = std::min(begin + kWindowElements, size);
-    for (int64_t i = begin + 1; i < end; ++i) {
-      repeats += plane[i] == plane[i - 1] ? 1 : 0;
-    }
-  }
-  return repeats;
-}
-
-PlaneStatistics StatisticsOf(absl::Span<const uint8_t> plane) {
+Histogram HistogramOf(const uint8_t* plane, int64_t n) {
   // Four tables, because equal neighbours would wait for each other in one.
   uint16_t counts[4][256] = {};
   static_assert(kSampleElements <= 0xFFFF);
-  const int64_t n = static_cast<int64_t>(plane.size());
-  for (int64_t i = 0; i < n; ++i) ++counts[i & 3][plane[i]];
+  const int64_t fours = n / 4 * 4;
+  for (int64_t i = 0; i < fours; i += 4) {
+    for (int table = 0; table < 4; ++table) ++counts[table][plane[i + table]];
+  }
+  for (int64_t i = fours; i < n; ++i) ++counts[0][plane[i]];
 
-  PlaneStatistics result;
-  Bits sum = 0;  // of c log2 c
+  Histogram result;
+  Bits sum = 0;  // of c log2(c)
   int64_t squares = 0;
   for (int value = 0; value < 256; ++value) {
-    const uint32_t c = counts[0][value] + counts[1][value] + counts[2][value] +
-                       counts[3][value];
-    if (c == 0) continue;
-    ++result.num_values;
-    sum += c * Log2(c);
-    squares += static_cast<int64_t>(c) * c;
+    const int32_t c = counts[0][value] + counts[1][value] + counts[2][value] +
+                      counts[3][value];
+    result.num_values += c != 0 ? 1 : 0;
+    sum += kNLog2Table[c];
+    squares += c * c;
   }
   // Miller and Madow: a sample looks more ordered than what it is taken from,
   // by (values - 1) / (2 n ln 2). 47274 is kOneBit / (2 ln 2).
-  result.entropy = Log2(static_cast<uint32_t>(n)) - sum / n +
-                   (result.num_values - 1) * 47274 / n;
-  const int64_t num_windows = (n + kWindowElements - 1) / kWindowElements;
-  const int64_t pairs = std::max<int64_t>(1, n - num_windows);
-  result.runs_ppm =
-      CountRepeats(plane) * 1'000'000 / pairs - squares * 1'000'000 / (n * n);
+  result.entropy = (kNLog2Table[n] - sum + (result.num_values - 1) * 47274) / n;
+  result.repeats_ppm = squares * 1'000'000 / (n * n);
   return result;
 }
 
-PlaneMode ModeFor(const PlaneStatistics& statistics) {
-  if (statistics.num_values <= 1 || statistics.entropy < kLzBelow) {
+// Equal neighbours per million, within windows: all, less those across seams.
+int64_t RepeatsPpm(const uint8_t* plane, int64_t n, int64_t window) {
+  int32_t repeats = 0;
+  for (int64_t i = 1; i < n; ++i) repeats += plane[i] == plane[i - 1] ? 1 : 0;
+  for (int64_t i = window; i < n; i += window) {
+    repeats -= plane[i] == plane[i - 1] ? 1 : 0;
+  }
+  const int64_t num_windows = (n + window - 1) / window;
+  const int64_t pairs = std::max<int64_t>(1, n - num_windows);
+  return repeats * int64_t{1'000'000} / pairs;
+}
+
+PlaneMode ModeFor(const Histogram& histogram, const uint8_t* plane, int64_t n,
+                  int64_t window) {
+  if (histogram.num_values <= 1 || histogram.entropy < kLzBelow) {
     return PlaneMode::kLz;
   }
-  if (statistics.entropy > kRawAbove && statistics.runs_ppm < kRawRunsBelow) {
+  if (histogram.entropy > kRawAbove &&
+      RepeatsPpm(plane, n, window) - histogram.repeats_ppm < kRawRunsBelow) {
     return PlaneMode::kRaw;
   }
   return PlaneMode::kLiteral;
@@ -125,10 +136,10 @@ Judgement Judge(absl::Span<const uint8_t> sample, int width,
   const int64_t n = static_cast<int64_t>(sample.size()) / width;
   Judgement judgement;
   for (int i = 0; i < width; ++i) {
-    const PlaneStatistics statistics =
-        StatisticsOf(absl::MakeConstSpan(planes + i * n, n));
-    judgement.entropy += statistics.entropy;
-    judgement.modes[i] = ModeFor(statistics);
+    const Histogram histogram = HistogramOf(planes + i * n, n);
+    judgement.entropy += histogram.entropy;
+    judgement.modes[i] =
+        ModeFor(histogram, planes + i * n, n, WindowElements(width));
   }
   return judgement;
 }
@@ -164,17 +175,17 @@ bool HasBothSigns(absl::Span<const uint8_t> sample, int width) {
 // Whole elements of `raw` into `sample`; returns their bytes.
 int64_t TakeSample(absl::Span<const uint8_t> raw, int width, uint8_t* sample) {
   const int64_t n = static_cast<int64_t>(raw.size()) / width;
-  if (n <= kSampleElements) {
+  const int64_t window = WindowElements(width);
+  if (n <= kNumWindows * window) {
     std::copy(raw.begin(), raw.begin() + n * width, sample);
     return n * width;
   }
-  const int64_t window_bytes = kWindowElements * width;
   for (int64_t i = 0; i < kNumWindows; ++i) {
-    const int64_t begin = (n - kWindowElements) * i / (kNumWindows - 1);
-    std::memcpy(sample + i * window_bytes, raw.data() + begin * width,
-                window_bytes);
+    const int64_t begin = (n - window) * i / (kNumWindows - 1);
+    std::memcpy(sample + i * window * width, raw.data() + begin * width,
+                window * width);
   }
-  return kNumWindows * window_bytes;
+  return kNumWindows * window * width;
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ struct PlaneChoice {
   std::array<PlaneMode, kMaxPlanes> modes{};  // of plane i; all raw: no gain
 };
 
-// Looks at up to 2048 elements spread over `raw`, plane by plane:
+// Looks at up to 2048 elements (1024 of 4 or 8 bytes) spread over `raw`, plane
+// by plane:
 //
 //   entropy below 0.9 bits, or one value only       -> kLz
 //   entropy over 7.9 bits and no runs (see .cc)     -> kRaw

@@ -30,25 +30,6 @@ template <typename Word>
   std::memcpy(at, &word, sizeof(word));
 }
 
-// Sign move of bfloat16 and float32: s eeeeeeee m... -> eeeeeeee s m...
-template <typename Word>
-struct SignMove {
-  static constexpr int kBits = sizeof(Word) * 8;
-  static constexpr Word kExponent =
-      static_cast<Word>(Word{0xFF} << (kBits - 8));
-  static constexpr Word kSign = static_cast<Word>(Word{1} << (kBits - 9));
-  static constexpr Word kMantissa = kSign - 1;
-
-  [[gnu::always_inline]] static Word Forward(Word x) {
-    return static_cast<Word>(((x << 1) & kExponent) | ((x >> 8) & kSign) |
-                             (x & kMantissa));
-  }
-  [[gnu::always_inline]] static Word Back(Word x) {
-    return static_cast<Word>(((x & kExponent) >> 1) | ((x & kSign) << 8) |
-                             (x & kMantissa));
-  }
-};
-
 template <typename Word>
 struct HalfOf;
 template <>
@@ -65,15 +46,10 @@ struct HalfOf<uint64_t> {
 };
 
 template <typename Word, Transform kTransform>
-[[gnu::always_inline]] inline Word Forward(const uint8_t* at) {
+[[gnu::always_inline]] inline Word Difference(const uint8_t* at) {
   const Word x = Load<Word>(at);
-  if constexpr (kTransform == Transform::kSignMove) {
-    return SignMove<Word>::Forward(x);
-  } else if constexpr (kTransform == Transform::kDelta) {
-    return static_cast<Word>(x - Load<Word>(at - sizeof(Word)));
-  } else {
-    return x;
-  }
+  if constexpr (kTransform != Transform::kDelta) return x;
+  return static_cast<Word>(x - Load<Word>(at - sizeof(Word)));
 }
 
 // The lower halves of n elements to `low`, the upper to `high`. Compilers
@@ -85,26 +61,48 @@ template <typename Word, Transform kTransform>
                                          uint8_t* __restrict high) {
   using Half = typename HalfOf<Word>::Type;
   for (int64_t i = 0; i < n; ++i) {
-    const Word x = Forward<Word, kTransform>(raw + sizeof(Word) * i);
+    const Word x = Difference<Word, kTransform>(raw + sizeof(Word) * i);
     Store(static_cast<Half>(x), low + sizeof(Half) * i);
     Store(static_cast<Half>(x >> (sizeof(Half) * 8)), high + sizeof(Half) * i);
   }
 }
 
-template <typename Word, Transform kTransform>
+template <typename Word>
 [[gnu::always_inline]] inline void Join(const uint8_t* __restrict low,
                                         const uint8_t* __restrict high,
                                         int64_t n, uint8_t* __restrict raw) {
   using Half = typename HalfOf<Word>::Type;
   for (int64_t i = 0; i < n; ++i) {
-    Word x = static_cast<Word>(
+    const Word x = static_cast<Word>(
         static_cast<Word>(Load<Half>(low + sizeof(Half) * i)) |
         static_cast<Word>(Load<Half>(high + sizeof(Half) * i))
             << (sizeof(Half) * 8));
-    if constexpr (kTransform == Transform::kSignMove) {
-      x = SignMove<Word>::Back(x);
-    }
     Store(x, raw + sizeof(Word) * i);
+  }
+}
+
+// The sign move, s eeeeeee|e mmmmmmm -> eeeeeeee|s mmmmmmm, on the upper two
+// bytes: all of a bfloat16, half of a float32. In bytes, of which a vector
+// holds twice as many as of words.
+[[gnu::always_inline]] inline void HalveMovingSign(
+    const uint8_t* __restrict raw, int64_t n, uint8_t* __restrict low,
+    uint8_t* __restrict high) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint16_t x = Load<uint16_t>(raw + 2 * i);
+    const uint8_t l = static_cast<uint8_t>(x);
+    const uint8_t h = static_cast<uint8_t>(x >> 8);
+    low[i] = static_cast<uint8_t>((l & 0x7F) | (h & 0x80));
+    high[i] = static_cast<uint8_t>((h << 1) | (l >> 7));
+  }
+}
+
+[[gnu::always_inline]] inline void JoinMovingSign(
+    const uint8_t* __restrict low, const uint8_t* __restrict high, int64_t n,
+    uint8_t* __restrict raw) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint8_t l = static_cast<uint8_t>((low[i] & 0x7F) | (high[i] << 7));
+    const uint8_t h = static_cast<uint8_t>((low[i] & 0x80) | (high[i] >> 1));
+    Store(static_cast<uint16_t>(l | h << 8), raw + 2 * i);
   }
 }
 
@@ -113,21 +111,29 @@ template <typename Word, Transform kTransform>
 constexpr int64_t kPieceElements = 1024;
 
 // Planes first, first + 1, ... of n <= kPieceElements elements, to or from byte
-// `at` of each plane.
+// `at` of each plane. The sign is in the upper half.
 template <typename Word, Transform kTransform>
 [[gnu::always_inline]] inline void SplitPiece(
     const uint8_t* raw, int64_t n,
     const std::array<uint8_t*, kMaxPlanes>& planes, int first, int64_t at) {
   using Half = typename HalfOf<Word>::Type;
   if constexpr (sizeof(Half) == 1) {
-    Halve<Word, kTransform>(raw, n, planes[first] + at, planes[first + 1] + at);
+    uint8_t* low = planes[first] + at;
+    uint8_t* high = planes[first + 1] + at;
+    if constexpr (kTransform == Transform::kSignMove) {
+      HalveMovingSign(raw, n, low, high);
+    } else {
+      Halve<Word, kTransform>(raw, n, low, high);
+    }
   } else {
+    constexpr Transform kOfHigh = kTransform == Transform::kSignMove
+                                      ? Transform::kSignMove
+                                      : Transform::kNone;
     alignas(64) uint8_t low[kPieceElements * sizeof(Half)];
     alignas(64) uint8_t high[kPieceElements * sizeof(Half)];
     Halve<Word, kTransform>(raw, n, low, high);
     SplitPiece<Half, Transform::kNone>(low, n, planes, first, at);
-    SplitPiece<Half, Transform::kNone>(high, n, planes, first + sizeof(Half),
-                                       at);
+    SplitPiece<Half, kOfHigh>(high, n, planes, first + sizeof(Half), at);
   }
 }
 
@@ -137,14 +143,17 @@ template <typename Word, Transform kTransform>
     int64_t n, uint8_t* raw) {
   using Half = typename HalfOf<Word>::Type;
   if constexpr (sizeof(Half) == 1) {
-    Join<Word, kTransform>(planes[first] + at, planes[first + 1] + at, n, raw);
+    if constexpr (kTransform == Transform::kSignMove) {
+      JoinMovingSign(planes[first] + at, planes[first + 1] + at, n, raw);
+    } else {
+      Join<Word>(planes[first] + at, planes[first + 1] + at, n, raw);
+    }
   } else {
     alignas(64) uint8_t low[kPieceElements * sizeof(Half)];
     alignas(64) uint8_t high[kPieceElements * sizeof(Half)];
     MergePiece<Half, Transform::kNone>(planes, first, at, n, low);
-    MergePiece<Half, Transform::kNone>(planes, first + sizeof(Half), at, n,
-                                       high);
-    Join<Word, kTransform>(low, high, n, raw);
+    MergePiece<Half, kTransform>(planes, first + sizeof(Half), at, n, high);
+    Join<Word>(low, high, n, raw);
   }
 }
 
