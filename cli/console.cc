@@ -16,9 +16,19 @@
 namespace penstock {
 namespace {
 
-volatile sig_atomic_t interrupted = 0;
+constexpr char kInterrupted[] = "penstock: interrupted\n";
 
-void OnSignal(int) { interrupted = 1; }
+volatile sig_atomic_t interrupted = 0;
+volatile sig_atomic_t interrupts_end_all = 0;
+
+void OnSignal(int) {
+  interrupted = 1;
+  if (interrupts_end_all == 0) return;
+  const ssize_t ignored =
+      write(STDERR_FILENO, kInterrupted, sizeof kInterrupted - 1);
+  static_cast<void>(ignored);
+  _exit(kExitInterrupted);
+}
 
 // Length of the well-formed UTF-8 sequence at the start of `text`, or 0.
 size_t Utf8Length(absl::string_view text) {
@@ -113,9 +123,12 @@ std::string Printable(absl::string_view text) {
 }
 
 int Fail(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kCancelled) {
+    std::fputs(kInterrupted, stderr);
+    return kExitInterrupted;
+  }
   std::fprintf(stderr, "penstock: %s\n", Printable(status.message()).c_str());
-  return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted
-                                                       : kExitError;
+  return kExitError;
 }
 
 void CatchInterrupts() {
@@ -128,6 +141,9 @@ void CatchInterrupts() {
 }
 
 bool Interrupted() { return interrupted != 0; }
+
+InterruptsEndAll::InterruptsEndAll() { interrupts_end_all = 1; }
+InterruptsEndAll::~InterruptsEndAll() { interrupts_end_all = 0; }
 
 ProgressMeter::ProgressMeter(absl::string_view verb)
     : verb_(verb), visible_(isatty(STDERR_FILENO) == 1) {}

@@ -43,6 +43,16 @@ int Fail(const absl::Status& status);
 void CatchInterrupts();
 bool Interrupted();
 
+// While one lives there is nothing to clean up, and an interrupt ends the
+// process at once, with kExitInterrupted: a pipe may keep it waiting for ever.
+class InterruptsEndAll {
+ public:
+  InterruptsEndAll();
+  ~InterruptsEndAll();
+  InterruptsEndAll(const InterruptsEndAll&) = delete;
+  InterruptsEndAll& operator=(const InterruptsEndAll&) = delete;
+};
+
 // Shows progress on stderr, where that is a terminal: share, rate, time left.
 // Silent otherwise. Its callback also cancels after an interrupt.
 class ProgressMeter {

@@ -56,6 +56,7 @@ absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
     return absl::InvalidArgumentError(
         "a checkpoint is not written to a terminal: redirect or pipe it");
   }
+  const InterruptsEndAll no_file;
   const std::unique_ptr<WritableFile> stream =
       WrapOutputStream(STDOUT_FILENO, "standard output");
   PENSTOCK_ASSIGN_OR_RETURN(ConvertReport report,

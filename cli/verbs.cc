@@ -30,11 +30,14 @@ absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
                                      const RunOptions& options) {
   if (path != "-") return Checkpoint::Open(path, options);
   const char* directory = std::getenv("TMPDIR");
-  PENSTOCK_ASSIGN_OR_RETURN(
-      std::shared_ptr<const RandomAccessFile> file,
-      SpoolInputStream(STDIN_FILENO, "standard input",
-                       directory != nullptr ? directory : "/tmp",
-                       [] { return !Interrupted(); }));
+  std::shared_ptr<const RandomAccessFile> file;
+  {
+    const InterruptsEndAll unnamed;  // the spool is, and goes by itself
+    PENSTOCK_ASSIGN_OR_RETURN(
+        file, SpoolInputStream(STDIN_FILENO, "standard input",
+                               directory != nullptr ? directory : "/tmp",
+                               [] { return !Interrupted(); }));
+  }
   return Checkpoint::Open(std::move(file), options);
 }
 

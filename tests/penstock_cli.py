@@ -1,0 +1,88 @@
+"""Runs the `penstock` command for tests.
+
+The binary is the one in the runfiles, or PENSTOCK_BINARY for a run by hand.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+
+def binary():
+    by_hand = os.environ.get('PENSTOCK_BINARY')
+    if by_hand:
+        return os.path.abspath(by_hand)
+    return os.path.join(os.environ['TEST_SRCDIR'], os.environ['TEST_WORKSPACE'],
+                        'cli', 'penstock')
+
+
+def environment():
+    """Without what `bazel run` sets: the command would change its folder."""
+    return {key: value for key, value in os.environ.items()
+            if key != 'BUILD_WORKING_DIRECTORY'}
+
+
+def run(*arguments, timeout=120, **options):
+    """Never raises for an exit code; a negative one is a signal."""
+    options.setdefault('stdout', subprocess.PIPE)
+    options.setdefault('stderr', subprocess.PIPE)
+    options.setdefault('env', environment())
+    if 'input' not in options:
+        options.setdefault('stdin', subprocess.DEVNULL)
+    return subprocess.run([binary(), *map(os.fspath, arguments)], timeout=timeout,
+                          check=False, **options)
+
+
+def must(*arguments, **options):
+    """Standard output of a run that has to succeed."""
+    done = run(*arguments, **options)
+    if done.returncode != 0:
+        raise AssertionError(f'penstock {" ".join(map(str, arguments))}: exit code '
+                             f'{done.returncode}: {text_of(done.stderr)}')
+    return done.stdout
+
+
+def must_json(*arguments, **options):
+    return json.loads(must(*arguments, '--json', **options))
+
+
+_MEASURE = """
+import os, subprocess, sys
+running = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(running.pid, 0)
+print(usage.ru_maxrss << 10, usage.ru_utime + usage.ru_stime, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def must_measured(*arguments, **options):
+    """Peak memory in bytes, and CPU seconds.
+
+    A child begins with the peak of whoever forks it, so a small process does.
+    """
+    done = subprocess.run(
+        [sys.executable, '-c', _MEASURE, binary(), *map(os.fspath, arguments)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        env=environment(), check=False, **options)
+    lines = text_of(done.stderr).splitlines()
+    if done.returncode != 0:
+        raise AssertionError(f'exit code {done.returncode}: {lines}')
+    peak, seconds = lines[-1].split()
+    return int(peak), float(seconds)
+
+
+def text_of(data):
+    return data.decode('utf-8', 'backslashreplace')
+
+
+def scratch(min_bytes, in_memory=True):
+    """A new folder: in memory where that has twice the room, else on disk."""
+    shared = '/dev/shm'
+    if in_memory and os.access(shared, os.W_OK):
+        if shutil.disk_usage(shared).free > 2 * min_bytes:
+            return tempfile.mkdtemp(prefix='penstock-test-', dir=shared)
+    return tempfile.mkdtemp(prefix='penstock-test-',
+                            dir=os.environ.get('TEST_TMPDIR'))
