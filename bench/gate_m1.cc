@@ -7,7 +7,9 @@
 // codec does: encoding reads 64 MiB and writes one reused megabyte, decoding
 // writes 64 MiB.
 //
-//   gate_m1 [rounds]   prints tables; exit code 1 where a gate is missed
+//   gate_m1 [rounds]              prints tables; exit code 1 where a gate is
+//   missed gate_m1 write PATH            writes the bfloat16 data, for
+//   zipnn_peer.py
 
 #include <time.h>
 
@@ -274,6 +276,18 @@ bool RunSet(const char* name, DType dtype, double least_ratio, int rounds) {
   return passed;
 }
 
+bool WriteBfloat16(const char* path) {
+  std::vector<uint8_t> bytes(kTotal);
+  for (int64_t i = 0; i < kChunks; ++i) {
+    FillWeights(DType::kBFloat16, i, kRow,
+                absl::MakeSpan(bytes).subspan(i * kChunk, kChunk));
+  }
+  std::FILE* file = std::fopen(path, "wb");
+  if (file == nullptr) return false;
+  const size_t written = std::fwrite(bytes.data(), 1, bytes.size(), file);
+  return std::fclose(file) == 0 && written == bytes.size();
+}
+
 bool RunRatios() {
   std::printf("\n## Ratios\n");
   PrintGateHeader();
@@ -294,6 +308,9 @@ bool RunRatios() {
 }  // namespace penstock
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::strcmp(argv[1], "write") == 0) {
+    return penstock::WriteBfloat16(argv[2]) ? 0 : 2;
+  }
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
   bool passed =
       penstock::RunSet("bfloat16", penstock::DType::kBFloat16, 1.500, rounds);
