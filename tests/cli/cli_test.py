@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -263,13 +264,23 @@ class ConvertTest(cli_case.CliTestCase):
 class TerminalTest(cli_case.CliTestCase):
 
     def under_a_terminal(self, *arguments):
-        """What a user sees on stderr, and the exit code."""
+        """What a user sees on stderr, and the exit code.
+
+        Stops the command for a second once it writes, so that it takes that long on
+        any machine.
+        """
+        before = self.names()
         leader, follower = pty.openpty()
         running = subprocess.Popen([penstock_cli.binary(), *arguments], cwd=self.folder,
                                    stdout=subprocess.PIPE, stderr=follower,
                                    stdin=subprocess.DEVNULL)
         os.close(follower)
         seen, deadline = b'', time.monotonic() + 120
+        while self.names() == before and running.poll() is None:
+            time.sleep(0.001)
+        running.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        running.send_signal(signal.SIGCONT)
         with running:
             while time.monotonic() < deadline:
                 if select.select([leader], [], [], 1)[0]:
@@ -289,6 +300,7 @@ class TerminalTest(cli_case.CliTestCase):
         done = self.run_command('convert', 'a.pt', 'b.pstk', '-j', '1')
         self.assertNotIn(b'\r', done.stderr)
         self.assertNotIn(b'\x1b', done.stderr)
+        os.remove(self.path('b.pstk'))
         code, seen = self.under_a_terminal('convert', 'a.pt', 'b.pstk', '-j', '1')
         self.assertEqual(code, 0)
         self.assertRegex(seen, rb'\rconverting +\d+ % +[\d.]+ MB of 192 MB +[^\r]*/s [^\r]*left')
