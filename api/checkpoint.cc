@@ -49,13 +49,13 @@ int64_t Checkpoint::file_bytes() const { return opened_->file_bytes; }
 const std::string& Checkpoint::writer() const { return opened_->writer; }
 const std::string& Checkpoint::codec() const { return opened_->codec; }
 const std::vector<std::string>& Checkpoint::warnings() const {
-  return opened_->pt.warnings;
+  return opened_->foreign.warnings;
 }
 const Value& Checkpoint::root() const { return opened_->root; }
 const StateDict& Checkpoint::state_dict() const { return opened_->state_dict; }
 
 std::vector<std::string> Checkpoint::globals() const {
-  if (opened_->format == Format::kPt) return opened_->pt.globals;
+  if (opened_->native == nullptr) return opened_->foreign.globals;
   std::vector<std::string> result;
   absl::flat_hash_set<std::string> seen;
   const std::shared_ptr<const Graph>& graph = opened_->root.graph();

@@ -7,10 +7,32 @@
 
 #include "absl/strings/str_cat.h"
 #include "codec/reporting_source.h"
+#include "compat/open_foreign.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
 namespace penstock {
+namespace {
+
+Format FormatOf(ForeignFormat format) {
+  switch (format) {
+    case ForeignFormat::kPt:
+      return Format::kPt;
+    case ForeignFormat::kPtLegacy:
+      return Format::kPtLegacy;
+    case ForeignFormat::kPickle:
+      return Format::kPickle;
+    case ForeignFormat::kSafetensors:
+      return Format::kSafetensors;
+    case ForeignFormat::kNpz:
+      return Format::kNpz;
+    case ForeignFormat::kNpy:
+      return Format::kNpy;
+  }
+  return Format::kPt;
+}
+
+}  // namespace
 
 StorageNames NamesOf(const StateDict& state_dict) {
   StorageNames names;
@@ -58,13 +80,11 @@ absl::Status Checkpoint::Opened::OpenAs(
       if (key == "writer") writer = value;
       if (key == "codec") codec = value;
     }
-  } else if (kind == FileKind::kZip) {
-    format = Format::kPt;
-    PENSTOCK_ASSIGN_OR_RETURN(pt, OpenPt(std::move(file)));
-    root = pt.root;
-    writer = absl::StrCat("torch.save (container version ", pt.version, ")");
   } else {
-    return Annotate(RefusalOf(kind), path);
+    PENSTOCK_ASSIGN_OR_RETURN(foreign, OpenForeign(kind, std::move(file)));
+    format = FormatOf(foreign.format);
+    root = foreign.root;
+    writer = foreign.writer;
   }
   PENSTOCK_ASSIGN_OR_RETURN(state_dict, StateDict::FromValue(root));
   names = NamesOf(state_dict);
@@ -74,8 +94,8 @@ absl::Status Checkpoint::Opened::OpenAs(
 Checkpoint::Opened::Run Checkpoint::Opened::NewRun() const {
   if (native != nullptr) return {nullptr, native.get()};
   Run run;
-  run.pt = pt.NewSource();
-  run.source = run.pt.get();
+  run.foreign = foreign.new_source();
+  run.source = run.foreign.get();
   return run;
 }
 

@@ -19,7 +19,7 @@
 #include "codec/sink.h"
 #include "codec/source.h"
 #include "compat/file_kind.h"
-#include "compat/pt_file.h"
+#include "compat/foreign_file.h"
 #include "core/file.h"
 
 namespace penstock {
@@ -42,7 +42,7 @@ absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,
 struct Checkpoint::Opened {
   // A source for one run: a fresh one where it counts what it has read.
   struct Run {
-    std::unique_ptr<PtSource> pt;  // null for a native file
+    std::unique_ptr<ForeignSource> foreign;  // null for a native file
     Source* source = nullptr;
   };
 
@@ -50,8 +50,8 @@ struct Checkpoint::Opened {
   RunOptions options;
   std::string path;
   int64_t file_bytes = 0;
-  std::unique_ptr<NativeSource> native;  // null for a .pt
-  PtFile pt;                             // empty for a native file
+  std::unique_ptr<NativeSource> native;  // null for a foreign file
+  ForeignFile foreign;                   // empty for a native file
   Value root;
   StateDict state_dict;
   StorageNames names;

@@ -141,7 +141,23 @@ absl::StatusOr<SaveReport> WriteToPath(const Value& root,
 }  // namespace
 
 absl::string_view NameOf(Format format) {
-  return format == Format::kNative ? "pstk" : "pt";
+  switch (format) {
+    case Format::kNative:
+      return "pstk";
+    case Format::kPt:
+      return "pt";
+    case Format::kPtLegacy:
+      return "pt-legacy";
+    case Format::kPickle:
+      return "pickle";
+    case Format::kSafetensors:
+      return "safetensors";
+    case Format::kNpz:
+      return "npz";
+    case Format::kNpy:
+      return "npy";
+  }
+  return "?";
 }
 
 SaveOptions SaveOptionsFor(absl::string_view path) {

@@ -24,7 +24,9 @@ absl::Status VerifyPayload(const Checkpoint::Opened& opened,
   report.findings = source.Findings();
   report.raw_bytes = plan.total_bytes;
   report.num_tensors = opened.state_dict.size();
-  if (run.pt != nullptr) report.unverified_bytes = run.pt->unverified_bytes();
+  if (run.foreign != nullptr) {
+    report.unverified_bytes = run.foreign->unverified_bytes();
+  }
   return absl::OkStatus();
 }
 
@@ -48,8 +50,9 @@ absl::StatusOr<VerifyReport> Verify(const std::string& path,
   Checkpoint::Opened opened;
   opened.options = options;
   opened.path = path;
+  if (kind != FileKind::kNative) opened.format = Format::kPt;
   const absl::Status is_open = opened.OpenAs(kind, std::move(file));
-  report.format = kind == FileKind::kNative ? Format::kNative : Format::kPt;
+  report.format = opened.format;
   PENSTOCK_RETURN_IF_ERROR(FindingOrError(is_open, report));
   if (is_open.ok()) {
     PENSTOCK_RETURN_IF_ERROR(VerifyPayload(opened, report));

@@ -250,7 +250,9 @@ void FillBytes(uint64_t seed, absl::Span<uint8_t> out) {
   FillWith<uint64_t>(out, [&](size_t) { return random.Next(); });
   const size_t whole = out.size() / 8 * 8;
   const uint64_t rest = random.Next();
-  std::memcpy(out.data() + whole, &rest, out.size() - whole);
+  if (whole < out.size()) {
+    std::memcpy(out.data() + whole, &rest, out.size() - whole);
+  }
 }
 
 void ClearRows(int64_t row_bytes, absl::Span<uint8_t> bytes) {

@@ -12,7 +12,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "compat/extent_source.h"
 #include "compat/zip_name.h"
+#include "compat/zip_reader.h"
 #include "compat/zip_record.h"
 #include "core/dtype.h"
 #include "core/status_macros.h"
@@ -30,20 +32,17 @@ constexpr int64_t kMaxVersion = 10;
 class PtOpener {
  public:
   PtOpener(std::shared_ptr<const RandomAccessFile> file, const PtLimits& limits)
-      : limits_(limits), records_(std::make_shared<PtRecords>()) {
+      : limits_(limits), stored_(std::make_shared<StoredStorages>()) {
     pt_.file = std::move(file);
-    pt_.records = records_;
+    stored_->files.push_back(pt_.file);
   }
 
-  absl::StatusOr<PtFile> Open();
+  absl::StatusOr<ForeignFile> Open();
 
  private:
-  const std::vector<ZipEntry>& entries() const {
-    return records_->directory.entries();
-  }
+  const std::vector<ZipEntry>& entries() const { return directory_.entries(); }
   int64_t Find(absl::string_view record) const {
-    return records_->directory.Find(
-        absl::StrCat(pt_.archive_name, "/", record));
+    return directory_.Find(absl::StrCat(archive_name_, "/", record));
   }
   void Warn(std::string text) { pt_.warnings.push_back(std::move(text)); }
 
@@ -55,12 +54,14 @@ class PtOpener {
   absl::Status ReadPickled();
   absl::StatusOr<std::shared_ptr<const Storage>> Resolve(
       const StorageReference& reference);
-  void SetSwapBytes();
+  void SetPlaces();
   void NoteOddRecords();
 
   const PtLimits& limits_;
-  std::shared_ptr<PtRecords> records_;
-  PtFile pt_;
+  ZipDirectory directory_;
+  std::string archive_name_;                // the prefix of every record
+  std::shared_ptr<StoredStorages> stored_;  // a place for each entry
+  ForeignFile pt_;
   bool big_endian_ = false;
   std::vector<bool> used_;  // by entry: some storage is in it
 };
@@ -77,10 +78,10 @@ absl::Status UnsupportedZip(const std::vector<ZipEntry>& entries,
                                                names.empty() ? "none" : names));
 }
 
-absl::StatusOr<PtFile> PtOpener::Open() {
-  PENSTOCK_ASSIGN_OR_RETURN(records_->directory,
+absl::StatusOr<ForeignFile> PtOpener::Open() {
+  PENSTOCK_ASSIGN_OR_RETURN(directory_,
                             ReadZipDirectory(*pt_.file, limits_.zip));
-  pt_.warnings = records_->directory.warnings();
+  pt_.warnings = directory_.warnings();
   used_.resize(entries().size());
   PENSTOCK_RETURN_IF_ERROR(FindPrefix());
   PENSTOCK_RETURN_IF_ERROR(CheckKind());
@@ -88,7 +89,7 @@ absl::StatusOr<PtFile> PtOpener::Open() {
   PENSTOCK_RETURN_IF_ERROR(ReadByteOrder());
   PENSTOCK_RETURN_IF_ERROR(CheckAlignmentText());
   PENSTOCK_RETURN_IF_ERROR(ReadPickled());
-  if (big_endian_) SetSwapBytes();
+  SetPlaces();
   NoteOddRecords();
   return std::move(pt_);
 }
@@ -100,18 +101,17 @@ absl::Status PtOpener::FindPrefix() {
   const size_t slash = first.find('/');
   if (slash == std::string::npos) {
     return UnsupportedZip(
-        entries(),
-        records_->directory.Find("serialized_exported_program.json") >= 0
-            ? "an exported program (.pt2 of torch before 2.8)"
-            : "a zip file whose records lie in no folder");
+        entries(), directory_.Find("serialized_exported_program.json") >= 0
+                       ? "an exported program (.pt2 of torch before 2.8)"
+                       : "a zip file whose records lie in no folder");
   }
-  pt_.archive_name = first.substr(0, slash);
+  archive_name_ = first.substr(0, slash);
   for (const ZipEntry& entry : entries()) {
-    if (!absl::StartsWith(entry.name, absl::StrCat(pt_.archive_name, "/"))) {
+    if (!absl::StartsWith(entry.name, absl::StrCat(archive_name_, "/"))) {
       return absl::DataLossError(absl::StrFormat(
           "zip_prefix: record %s does not lie in folder %s, as every record of "
           "a torch.save file does; take it out and try again",
-          QuotedRecordName(entry.name), QuotedRecordName(pt_.archive_name)));
+          QuotedRecordName(entry.name), QuotedRecordName(archive_name_)));
     }
   }
   return absl::OkStatus();
@@ -159,12 +159,14 @@ absl::Status PtOpener::ReadVersion() {
         "version_missing: record %s holds no number, but %s",
         QuotedRecordName(entries()[entry].name), QuotedRecordName(text)));
   }
-  if (!absl::SimpleAtoi(digits, &pt_.version) || pt_.version < 1 ||
-      pt_.version > kMaxVersion) {
+  int64_t version = 0;
+  if (!absl::SimpleAtoi(digits, &version) || version < 1 ||
+      version > kMaxVersion) {
     return absl::UnimplementedError(absl::StrFormat(
         "version_unsupported: container version %s, expected 1 to %d",
         digits.substr(0, 30), kMaxVersion));
   }
+  pt_.writer = absl::StrCat("torch.save (container version ", version, ")");
   return absl::OkStatus();
 }
 
@@ -256,21 +258,30 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
   return storage;
 }
 
-// torch goes by the storage's own type and so leaves untyped ones unswapped;
-// the first tensor's type is right for both.
-void PtOpener::SetSwapBytes() {
-  records_->swap_bytes.assign(entries().size(), 1);
+void PtOpener::SetPlaces() {
+  stored_->places.reserve(entries().size());
+  for (const ZipEntry& entry : entries()) {
+    stored_->places.push_back({entry.name, 0, entry.payload_offset,
+                               entry.size_bytes, entry.crc32, 1});
+  }
   const Graph& graph = *pt_.root.graph();
+  // torch goes by the storage's own type and so leaves untyped ones unswapped;
+  // the first tensor's type is right for both.
   const std::vector<DType> dtypes = graph.StorageDTypes();
-  for (size_t i = 0; i < dtypes.size(); ++i) {
+  for (size_t i = 0; big_endian_ && i < dtypes.size(); ++i) {
     const Storage& storage = *graph.storages()[i];
     if (!storage.in_file()) continue;
-    records_->swap_bytes[storage.file_number()] = InfoOf(dtypes[i]).word_bytes;
+    stored_->places[storage.file_number()].swap_bytes =
+        InfoOf(dtypes[i]).word_bytes;
   }
+  pt_.extents = ExtentsOf(graph, *stored_);
+  pt_.new_source = [stored = std::shared_ptr<const StoredStorages>(stored_)] {
+    return std::make_unique<ExtentSource>(stored);
+  };
 }
 
 void PtOpener::NoteOddRecords() {
-  const std::string folder = absl::StrCat(pt_.archive_name, "/data/");
+  const std::string folder = absl::StrCat(archive_name_, "/data/");
   int64_t num_unused = 0;
   int64_t num_unchecked = 0;
   absl::string_view unused;
@@ -278,7 +289,7 @@ void PtOpener::NoteOddRecords() {
     const ZipEntry& entry = entries()[i];
     if (entry.crc32 == 0 && entry.size_bytes > 0) ++num_unchecked;
     const absl::string_view name = entry.name;
-    const absl::string_view record = name.substr(pt_.archive_name.size() + 1);
+    const absl::string_view record = name.substr(archive_name_.size() + 1);
     const bool other_pickle =
         absl::EndsWith(record, ".pkl") && record != "data.pkl";
     const bool in_folder = absl::StartsWith(name, folder) && name != folder;
@@ -299,14 +310,10 @@ void PtOpener::NoteOddRecords() {
 
 }  // namespace
 
-std::unique_ptr<PtSource> PtFile::NewSource() const {
-  return std::make_unique<PtSource>(file, records);
-}
-
-absl::StatusOr<PtFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
-                              const PtLimits& limits) {
+absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
+                                   const PtLimits& limits) {
   const std::string path = file->path();
-  absl::StatusOr<PtFile> pt = PtOpener(std::move(file), limits).Open();
+  absl::StatusOr<ForeignFile> pt = PtOpener(std::move(file), limits).Open();
   if (!pt.ok()) return Annotate(pt.status(), path);
   return pt;
 }

@@ -3,43 +3,19 @@
 #ifndef PENSTOCK_COMPAT_PT_FILE_H_
 #define PENSTOCK_COMPAT_PT_FILE_H_
 
-#include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "compat/foreign_file.h"
 #include "compat/pickle_reader.h"
-#include "compat/pt_source.h"
 #include "compat/zip_reader.h"
 #include "core/file.h"
-#include "core/value.h"
 
 namespace penstock {
 
 struct PtLimits {
   ZipLimits zip;
   PickleLimits pickle;
-};
-
-// An open checkpoint: its whole tree, its storages still in the file. The file
-// is kept open as long as this or a source of it lives.
-struct PtFile {
-  // Storages are numbered in order of first reference and are in_file(), except
-  // empty ones whose record is missing.
-  Value root;
-  std::string archive_name;  // the prefix of every record
-  int64_t version = 0;       // of the container, 3 since torch 1.6
-  // Every "module name" that the pickle names. None was looked up.
-  std::vector<std::string> globals;
-  // For people: what is odd but has one meaning.
-  std::vector<std::string> warnings;
-
-  // A reader of the storages, for one run.
-  std::unique_ptr<PtSource> NewSource() const;
-
-  std::shared_ptr<const RandomAccessFile> file;
-  std::shared_ptr<const PtRecords> records;
 };
 
 // Reads directory, small records and data.pkl (deflated or not), and proves of
@@ -55,8 +31,8 @@ struct PtFile {
 //   any
 //                       other zip), version_unsupported, a deflated storage
 //   kResourceExhausted  over `limits`
-absl::StatusOr<PtFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
-                              const PtLimits& limits = {});
+absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
+                                   const PtLimits& limits = {});
 
 }  // namespace penstock
 

@@ -13,6 +13,7 @@
 #include "codec/slot.h"
 #include "compat/golden_checkpoints.h"
 #include "compat/pickle_writer.h"
+#include "compat/skeleton_testing.h"
 #include "compat/zip_testing.h"
 #include "core/memory_file_system.h"
 #include "core/status_macros.h"
@@ -28,7 +29,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-absl::StatusOr<PtFile> OpenBytes(const std::string& bytes) {
+absl::StatusOr<ForeignFile> OpenBytes(const std::string& bytes) {
   return OpenPt(FileFromString(bytes, "test.pt"));
 }
 
@@ -40,8 +41,8 @@ void ExpectError(const std::string& bytes, absl::StatusCode code,
 }
 
 // The bytes of every storage, chunk by chunk without a pump.
-absl::StatusOr<std::vector<std::string>> ReadStorages(const PtFile& pt,
-                                                      PtSource& source) {
+absl::StatusOr<std::vector<std::string>> ReadStorages(const ForeignFile& pt,
+                                                      ForeignSource& source) {
   std::vector<std::string> storages;
   for (const auto& storage : pt.root.graph()->storages()) {
     storages.push_back(std::string(storage->size_bytes(), '\0'));
@@ -61,8 +62,8 @@ absl::StatusOr<std::vector<std::string>> ReadStorages(const PtFile& pt,
 }
 
 absl::StatusOr<std::vector<std::string>> ReadStorages(const std::string& file) {
-  PENSTOCK_ASSIGN_OR_RETURN(const PtFile pt, OpenBytes(file));
-  return ReadStorages(pt, *pt.NewSource());
+  PENSTOCK_ASSIGN_OR_RETURN(const ForeignFile pt, OpenBytes(file));
+  return ReadStorages(pt, *pt.new_source());
 }
 
 std::vector<std::string> StoragesOf(const Value& root) {
@@ -84,10 +85,10 @@ TEST(OpenPtTest, GivesBackTheGoldenCheckpoints) {
     ASSERT_TRUE(pt.ok()) << pt.status();
     EXPECT_TRUE(CompareValues(root, pt->root).ok())
         << CompareValues(root, pt->root);
-    EXPECT_EQ(pt->archive_name, "golden");
-    EXPECT_EQ(pt->version, 3);
+    EXPECT_EQ(pt->writer, "torch.save (container version 3)");
+    ExpectExtentsHold(*pt);
     EXPECT_THAT(pt->warnings, IsEmpty());
-    const auto source = pt->NewSource();
+    const auto source = pt->new_source();
     EXPECT_EQ(ReadStorages(*pt, *source).value(), StoragesOf(root));
     EXPECT_EQ(source->unverified_bytes(), 0);
   }
@@ -117,7 +118,7 @@ TEST(OpenPtTest, NoBitFlipChangesATensor) {
       continue;
     }
     ASSERT_TRUE(CompareValues(root, pt->root).ok()) << bit;
-    const auto storages = ReadStorages(*pt, *pt->NewSource());
+    const auto storages = ReadStorages(*pt, *pt->new_source());
     if (!storages.ok()) {
       EXPECT_EQ(storages.status().code(), absl::StatusCode::kDataLoss);
       EXPECT_THAT(std::string(storages.status().message()),
@@ -255,7 +256,7 @@ TEST(OpenPtTest, TurnsBigEndianNumbers) {
   records[0].payload = WritePickle(value)->pickle;
   const auto pt = OpenBytes(TestZip(records).bytes());
   ASSERT_TRUE(pt.ok()) << pt.status();
-  const auto source = pt->NewSource();
+  const auto source = pt->new_source();
   EXPECT_EQ(ReadStorages(*pt, *source).value(), expected);
   EXPECT_EQ(source->unverified_bytes(), 0);
   // Samples are turned too.
@@ -330,7 +331,7 @@ TEST(OpenPtTest, ReadsRecordsWithoutCrcButSaysSo) {
   const auto pt = OpenBytes(bytes);
   ASSERT_TRUE(pt.ok()) << pt.status();
   EXPECT_THAT(pt->warnings, ElementsAre(HasSubstr("have no CRC-32")));
-  const auto source = pt->NewSource();
+  const auto source = pt->new_source();
   EXPECT_TRUE(ReadStorages(*pt, *source).ok());
   EXPECT_EQ(source->unverified_bytes(), 12);
 }
@@ -350,7 +351,7 @@ class LargeRecordTest : public testing::Test {
   }
 
   // All chunks in this order, the last with its status.
-  absl::Status ReadInOrder(const PtFile& pt, PtSource& source,
+  absl::Status ReadInOrder(const ForeignFile& pt, ForeignSource& source,
                            const std::vector<int>& order) {
     const Plan plan = PlanInOrder(pt.root.graph()->storages());
     EXPECT_EQ(plan.chunks.size(), 4u);
@@ -373,27 +374,27 @@ class LargeRecordTest : public testing::Test {
 };
 
 TEST_F(LargeRecordTest, VerifiesPiecesInEveryOrder) {
-  const PtFile pt = OpenBytes(file_).value();
+  const ForeignFile pt = OpenBytes(file_).value();
   std::vector<int> order = {0, 1, 2, 3};
   do {
-    const auto source = pt.NewSource();
+    const auto source = pt.new_source();
     EXPECT_TRUE(ReadInOrder(pt, *source, order).ok());
     EXPECT_EQ(source->unverified_bytes(), 0);
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
 TEST_F(LargeRecordTest, NoticesDamageWithTheLastPiece) {
-  const PtFile good = OpenBytes(file_).value();
-  const int64_t payload = good.records->directory.entries()[4].payload_offset;
+  const ForeignFile good = OpenBytes(file_).value();
+  const int64_t payload = good.extents[0].file_offset;
   for (const int64_t at :
        {int64_t{0}, int64_t{1'500'000}, int64_t{3'500'000}}) {
     std::string damaged = file_;
     damaged[payload + at] ^= 4;
     payload_[at] ^= 4;
-    const PtFile pt = OpenBytes(damaged).value();
+    const ForeignFile pt = OpenBytes(damaged).value();
     std::vector<int> order = {0, 1, 2, 3};
     do {
-      const auto source = pt.NewSource();
+      const auto source = pt.new_source();
       EXPECT_EQ(ReadInOrder(pt, *source, order).code(),
                 absl::StatusCode::kDataLoss);
     } while (std::next_permutation(order.begin(), order.end()));
@@ -402,8 +403,8 @@ TEST_F(LargeRecordTest, NoticesDamageWithTheLastPiece) {
 }
 
 TEST_F(LargeRecordTest, CountsWhatNoCrcVouchesFor) {
-  const PtFile pt = OpenBytes(file_).value();
-  const auto source = pt.NewSource();
+  const ForeignFile pt = OpenBytes(file_).value();
+  const auto source = pt.new_source();
   EXPECT_TRUE(ReadInOrder(pt, *source, {1, 2}).ok());
   EXPECT_EQ(source->unverified_bytes(), 2 * kChunkBytes);
   // The same piece again is not the missing one.
@@ -414,8 +415,8 @@ TEST_F(LargeRecordTest, CountsWhatNoCrcVouchesFor) {
 }
 
 TEST_F(LargeRecordTest, RefusesWhatIsNotInTheFile) {
-  const PtFile pt = OpenBytes(file_).value();
-  const auto source = pt.NewSource();
+  const ForeignFile pt = OpenBytes(file_).value();
+  const auto source = pt.new_source();
   uint8_t byte;
   const auto sample = [&](const Storage& storage, int64_t begin) {
     return source->Sample(storage, begin, absl::MakeSpan(&byte, 1)).code();

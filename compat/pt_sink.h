@@ -16,7 +16,7 @@
 #include "absl/types/span.h"
 #include "codec/block_writer.h"
 #include "codec/plan.h"
-#include "codec/sink.h"
+#include "compat/foreign_sink.h"
 #include "compat/pickle_writer.h"
 #include "compat/zip_layout.h"
 #include "core/file.h"
@@ -47,7 +47,7 @@ absl::StatusOr<std::string> ArchiveNameFor(absl::string_view path);
 //   Pump(sink->plan(), source, *sink, options);
 //
 // The pump's plan must be plan(). Thread-safe as Sink says.
-class PtSink : public Sink {
+class PtSink : public ForeignSink {
  public:
   // Pickles `root` and lays the file out; writes nothing yet. `file` is new and
   // outlives the sink.
@@ -57,11 +57,11 @@ class PtSink : public Sink {
       WritableFile& file, const Value& root, absl::string_view archive_name,
       const PtSinkOptions& options = {});
 
-  // What to pump.
-  const Plan& plan() const { return plan_; }
-  // The exact length of the file, before its first byte is written.
-  int64_t FinalSize() const { return layout_.file_bytes(); }
-  const std::vector<std::string>& warnings() const { return warnings_; }
+  const Plan& plan() const override { return plan_; }
+  int64_t FinalSize() const override { return layout_.file_bytes(); }
+  const std::vector<std::string>& warnings() const override {
+    return warnings_;
+  }
 
   absl::Status Encode(const Plan& plan, const Chunk& chunk,
                       absl::Span<const uint8_t> bytes, Slot& slot) override;

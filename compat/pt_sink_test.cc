@@ -102,7 +102,8 @@ Value MixedCheckpoint() {
 
 // Reads a file back, whole, into memory.
 absl::StatusOr<Value> ReadBack(const std::string& bytes) {
-  PENSTOCK_ASSIGN_OR_RETURN(PtFile pt, OpenPt(FileFromString(bytes, "x.pt")));
+  PENSTOCK_ASSIGN_OR_RETURN(ForeignFile pt,
+                            OpenPt(FileFromString(bytes, "x.pt")));
   std::vector<std::shared_ptr<const Storage>> storages;
   std::vector<MemorySink::Window> windows;
   for (const auto& storage : pt.root.graph()->storages()) {
@@ -112,7 +113,7 @@ absl::StatusOr<Value> ReadBack(const std::string& bytes) {
     windows.push_back({target, 0});
   }
   MemorySink sink(windows);
-  auto source = pt.NewSource();
+  auto source = pt.new_source();
   const Plan plan = PlanInOrder(pt.root.graph()->storages());
   PENSTOCK_RETURN_IF_ERROR(Pump(plan, *source, sink, PumpOptions()).status());
   EXPECT_EQ(source->unverified_bytes(), 0);
@@ -269,8 +270,8 @@ TEST(PtSinkTest, RewritesAFileFromItsOwnSource) {
   const std::string first = WritePt(MixedCheckpoint(), "mixed").value();
   const auto pt = OpenPt(FileFromString(first, "mixed.pt"));
   ASSERT_TRUE(pt.ok()) << pt.status();
-  const auto source = pt->NewSource();
-  const auto second = WritePtFrom(pt->root, pt->archive_name, *source);
+  const auto source = pt->new_source();
+  const auto second = WritePtFrom(pt->root, "mixed", *source);
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_TRUE(*second == first);
 }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{1} << 62;
 
-// Little-endian fields appended to a string.
+// Little-endian fields, of 8 bytes at most, appended to a string.
 void Put(std::string& out, uint64_t value, int num_bytes) {
   for (int i = 0; i < num_bytes; ++i) {
     out.push_back(static_cast<char>(value >> (8 * i) & 0xFF));
@@ -160,9 +160,9 @@ std::string ZipLayout::LocalHeader(int64_t index) const {
   Put(out, kZipLocalSignature, 4);
   Put(out, 0, 2);  // version needed
   Put(out, FlagsOf(record), 2);
-  Put(out, 0, 2);   // stored
-  Put(out, 0, 4);   // time and date
-  Put(out, 0, 12);  // CRC and sizes stand in the descriptor
+  Put(out, 0, 2);        // stored
+  Put(out, 0, 4);        // time and date
+  out.append(12, '\0');  // CRC and sizes stand in the descriptor
   Put(out, record.name.size(), 2);
   Put(out, header_bytes - name_end, 2);
   out += record.name;

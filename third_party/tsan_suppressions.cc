@@ -1,4 +1,4 @@
-// Compiled into every ThreadSanitizer test over TBB.
+// Linked into whatever runs TBB under ThreadSanitizer.
 //
 // Debian's TBB is not instrumented, so TSan cannot see the order it guarantees
 // between its own accesses, nor that an operator delete in it comes last.

@@ -350,6 +350,7 @@ class DemoTest(cli_case.CliTestCase):
         self.fails('', 'demo', '--dir', self.path('missing'))
 
 
+@unittest.skipIf('PENSTOCK_SANITIZED' in os.environ, 'sanitizers need memory of their own')
 class BudgetTest(cli_case.CliTestCase):
 
     def test_memory_stays_within_its_budget(self):
