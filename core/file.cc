@@ -2,7 +2,21 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+
 namespace penstock {
+
+absl::StatusOr<std::shared_ptr<const uint8_t>> RandomAccessFile::Map(
+    int64_t, int64_t) const {
+  return absl::UnimplementedError(
+      absl::StrCat(path(), ": this kind of file cannot be mapped"));
+}
+
+absl::StatusOr<UnnamedFile> FileSystem::CreateUnnamed(
+    const std::string& directory) {
+  return absl::UnimplementedError(
+      absl::StrCat(directory, ": no files without names here"));
+}
 
 std::string DirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');

@@ -24,6 +24,14 @@ class RandomAccessFile {
   // Errors: kDataLoss where the file ends before; the OS's otherwise.
   virtual absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const = 0;
 
+  // The file's pages from `offset` on as memory that is only to be read: a
+  // write kills the process. It may outlive this object. A file that is
+  // truncated later kills whoever touches what is gone (SIGBUS).
+  // Errors: kDataLoss where the file ends before (it is asked again),
+  // kUnimplemented where it cannot be mapped; the OS's otherwise.
+  virtual absl::StatusOr<std::shared_ptr<const uint8_t>> Map(
+      int64_t offset, int64_t size_bytes) const;
+
   virtual int64_t size_bytes() const = 0;
   virtual const std::string& path() const = 0;
 };
@@ -72,6 +80,13 @@ struct CreateOptions {
   uint32_t permissions = 0666;  // the umask applies
 };
 
+// A new file without a name, by its two ends: what `writer` has written,
+// `reader` reads. Its space is freed with the last of them.
+struct UnnamedFile {
+  std::unique_ptr<WritableFile> writer;
+  std::unique_ptr<RandomAccessFile> reader;  // its size_bytes() says 0
+};
+
 // Files by name. Thread-safe.
 //
 // Errors everywhere: kNotFound, kPermissionDenied, kResourceExhausted (ENOSPC,
@@ -99,6 +114,10 @@ class FileSystem {
   virtual absl::Status SetPermissions(const std::string& path,
                                       uint32_t permissions) = 0;
   virtual absl::StatusOr<FileInfo> Stat(const std::string& path) = 0;
+  // For temporaries that leave no trace. Errors: kUnimplemented where there is
+  // no such thing.
+  virtual absl::StatusOr<UnnamedFile> CreateUnnamed(
+      const std::string& directory);
   // Bytes that an unprivileged user may still write below `directory`.
   virtual absl::StatusOr<int64_t> FreeSpace(const std::string& directory) = 0;
 };

@@ -287,6 +287,19 @@ absl::StatusOr<FileInfo> MemoryFileSystem::Stat(const std::string& path) {
   return info;
 }
 
+absl::StatusOr<UnnamedFile> MemoryFileSystem::CreateUnnamed(
+    const std::string& directory) {
+  const std::string name = absl::StrCat("temporary in ", directory);
+  const MutexLock lock(state_->mutex);
+  state_->Record("create_unnamed", directory);
+  auto node = std::make_shared<Node>();
+  UnnamedFile file;
+  file.writer = std::make_unique<State::WriteFile>(state_, node, name, false);
+  file.reader =
+      std::make_unique<State::ReadFile>(state_, std::move(node), name, 0);
+  return file;
+}
+
 absl::StatusOr<int64_t> MemoryFileSystem::FreeSpace(
     const std::string& directory) {
   const MutexLock lock(state_->mutex);

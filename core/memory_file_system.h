@@ -17,7 +17,8 @@ namespace penstock {
 
 // What happened, in order, errors too: "open_read", "read", "create", "write",
 // "allocate", "truncate", "sync", "close", "rename" (`path` is the old name),
-// "sync_directory", "unlink", "set_permissions", "stat", "free_space".
+// "sync_directory", "unlink", "set_permissions", "stat", "create_unnamed",
+// "free_space".
 struct FileOperation {
   std::string name;
   std::string path;
@@ -50,6 +51,8 @@ class MemoryFileSystem : public FileSystem {
   absl::Status SetPermissions(const std::string& path,
                               uint32_t permissions) override;
   absl::StatusOr<FileInfo> Stat(const std::string& path) override;
+  absl::StatusOr<UnnamedFile> CreateUnnamed(
+      const std::string& directory) override;
   absl::StatusOr<int64_t> FreeSpace(const std::string& directory) override;
 
   // For tests.

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -24,6 +25,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/aligned_buffer.h"
+#include "core/checked.h"
 #include "core/file.h"
 #include "core/status_macros.h"
 
@@ -135,6 +137,8 @@ class ReadFile : public RandomAccessFile {
   absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const override {
     return ReadFully(fd_.get(), path_, offset, out);
   }
+  absl::StatusOr<std::shared_ptr<const uint8_t>> Map(
+      int64_t offset, int64_t size_bytes) const override;
   int64_t size_bytes() const override { return size_bytes_; }
   const std::string& path() const override { return path_; }
 
@@ -143,6 +147,29 @@ class ReadFile : public RandomAccessFile {
   const std::string path_;
   const int64_t size_bytes_;
 };
+
+absl::StatusOr<std::shared_ptr<const uint8_t>> ReadFile::Map(
+    int64_t offset, int64_t size_bytes) const {
+  struct stat info;
+  if (fstat(fd_.get(), &info) != 0) return OsError(errno, path_, "stat");
+  if (!RangeFits(offset, size_bytes, info.st_size)) {
+    return absl::DataLossError(absl::StrFormat(
+        "%s: the file ends early: it has %d bytes, %d at offset %d are wanted",
+        path_, static_cast<int64_t>(info.st_size), size_bytes, offset));
+  }
+  // mmap refuses no bytes, and begins at pages only.
+  if (size_bytes == 0) return std::shared_ptr<const uint8_t>();
+  const int64_t begin = offset / sysconf(_SC_PAGESIZE) * sysconf(_SC_PAGESIZE);
+  const size_t mapped_bytes = offset - begin + size_bytes;
+  void* const pages =
+      mmap(nullptr, mapped_bytes, PROT_READ, MAP_SHARED, fd_.get(), begin);
+  if (pages == MAP_FAILED) return OsError(errno, path_, "map");
+  const std::shared_ptr<const uint8_t> owner(
+      static_cast<const uint8_t*>(pages), [mapped_bytes](const uint8_t* first) {
+        munmap(const_cast<uint8_t*>(first), mapped_bytes);
+      });
+  return std::shared_ptr<const uint8_t>(owner, owner.get() + (offset - begin));
+}
 
 class WriteFile : public WritableFile {
  public:
@@ -325,6 +352,8 @@ class Posix : public FileSystem {
   absl::Status SetPermissions(const std::string& path,
                               uint32_t permissions) override;
   absl::StatusOr<FileInfo> Stat(const std::string& path) override;
+  absl::StatusOr<UnnamedFile> CreateUnnamed(
+      const std::string& directory) override;
   absl::StatusOr<int64_t> FreeSpace(const std::string& directory) override;
 };
 
@@ -396,14 +425,6 @@ absl::StatusOr<FileInfo> Posix::Stat(const std::string& path) {
   return result;
 }
 
-absl::StatusOr<int64_t> Posix::FreeSpace(const std::string& directory) {
-  struct statvfs info;
-  if (Retry([&] { return statvfs(directory.c_str(), &info); }) != 0) {
-    return OsError(errno, directory, "ask for free space");
-  }
-  return static_cast<int64_t>(info.f_bavail * info.f_frsize);
-}
-
 // A new file in `directory` that has no name; -1 and errno on error.
 Descriptor OpenUnnamed(const std::string& directory) {
   Descriptor unnamed = Open(directory, O_TMPFILE | O_RDWR | O_EXCL, 0600);
@@ -418,6 +439,36 @@ Descriptor OpenUnnamed(const std::string& directory) {
   Descriptor fd = Open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   if (fd.get() >= 0) unlink(path.c_str());
   return fd;
+}
+
+struct UnnamedEnds {
+  Descriptor writer, reader;
+};
+
+absl::StatusOr<UnnamedEnds> OpenUnnamedEnds(const std::string& directory) {
+  Descriptor fd = OpenUnnamed(directory);
+  if (fd.get() < 0) return OsError(errno, directory, "make a temporary in");
+  Descriptor reader(fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (reader.get() < 0) return OsError(errno, directory, "duplicate a file of");
+  return UnnamedEnds{std::move(fd), std::move(reader)};
+}
+
+absl::StatusOr<UnnamedFile> Posix::CreateUnnamed(const std::string& directory) {
+  PENSTOCK_ASSIGN_OR_RETURN(UnnamedEnds ends, OpenUnnamedEnds(directory));
+  const std::string name = absl::StrCat("temporary in ", directory);
+  UnnamedFile file;
+  file.writer = std::make_unique<WriteFile>(std::move(ends.writer), name,
+                                            /*direct=*/false);
+  file.reader = std::make_unique<ReadFile>(std::move(ends.reader), name, 0);
+  return file;
+}
+
+absl::StatusOr<int64_t> Posix::FreeSpace(const std::string& directory) {
+  struct statvfs info;
+  if (Retry([&] { return statvfs(directory.c_str(), &info); }) != 0) {
+    return OsError(errno, directory, "ask for free space");
+  }
+  return static_cast<int64_t>(info.f_bavail * info.f_frsize);
 }
 
 // Appends what `from` has ready, up to the buffer's size. The number of bytes;
@@ -453,11 +504,8 @@ std::unique_ptr<WritableFile> WrapOutputStream(int fd,
 absl::StatusOr<std::unique_ptr<RandomAccessFile>> SpoolInputStream(
     int fd, const std::string& name, const std::string& directory,
     const std::function<bool()>& keep_going) {
-  Descriptor spool = OpenUnnamed(directory);
-  if (spool.get() < 0) return OsError(errno, directory, "make a temporary in");
-  Descriptor reader(fcntl(spool.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-  if (reader.get() < 0) return OsError(errno, directory, "duplicate a file of");
-  WriteFile file(std::move(spool),
+  PENSTOCK_ASSIGN_OR_RETURN(UnnamedEnds spool, OpenUnnamedEnds(directory));
+  WriteFile file(std::move(spool.writer),
                  absl::StrCat("temporary in ", directory, " for ", name),
                  /*direct=*/false);
   AlignedBuffer buffer;
@@ -478,7 +526,7 @@ absl::StatusOr<std::unique_ptr<RandomAccessFile>> SpoolInputStream(
     size_bytes += n;
   }
   PENSTOCK_RETURN_IF_ERROR(file.Close());
-  return std::make_unique<ReadFile>(std::move(reader), name, size_bytes);
+  return std::make_unique<ReadFile>(std::move(spool.reader), name, size_bytes);
 }
 
 }  // namespace penstock

@@ -169,6 +169,37 @@ TEST_F(PosixFileSystemTest, ReservingMoreThanThereIsSaysWhatIsFree) {
   }
 }
 
+TEST_F(PosixFileSystemTest, AMappingOutlivesTheFileAndItsName) {
+  const std::string bytes = std::string(10'000, 'a') + "needle";
+  Make("a", bytes);
+  std::shared_ptr<const uint8_t> mapped;
+  {
+    const auto file = files_.OpenRead(Path("a"));
+    ASSERT_TRUE(file.ok()) << file.status();
+    auto map = (*file)->Map(10'000, 6);  // begins at no page
+    ASSERT_TRUE(map.ok()) << map.status();
+    mapped = *std::move(map);
+    EXPECT_TRUE((*file)->Map(10'006, 0).ok());
+  }
+  ASSERT_TRUE(files_.Unlink(Path("a")).ok());
+  EXPECT_EQ(std::string(mapped.get(), mapped.get() + 6), "needle");
+}
+
+// What the file no longer has would kill the process when it is touched.
+TEST_F(PosixFileSystemTest, MapsNothingThatTheFileHasNoMore) {
+  Make("a", std::string(10'000, 'a'));
+  const auto file = files_.OpenRead(Path("a"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  ExpectError((*file)->Map(9'999, 2).status(), absl::StatusCode::kDataLoss,
+              "ends early");
+  ExpectError((*file)->Map(-1, 2).status(), absl::StatusCode::kDataLoss,
+              "ends early");
+  std::filesystem::resize_file(Path("a"), 5'000);
+  EXPECT_EQ((*file)->size_bytes(), 10'000);
+  ExpectError((*file)->Map(0, 10'000).status(), absl::StatusCode::kDataLoss,
+              "it has 5000 bytes");
+}
+
 TEST_F(PosixFileSystemTest, CreatesNothingOverWhatIsThere) {
   Make("a", "old");
   ASSERT_EQ(symlink("nowhere", Path("link").c_str()), 0);
@@ -348,6 +379,21 @@ TEST_F(StreamTest, SpoolsAPipeIntoAFileWithoutAName) {
   EXPECT_GE(calls, 2);
   // rmdir refuses a directory that holds a name.
   EXPECT_EQ(rmdir(directory_.c_str()), 0);
+}
+
+TEST_F(StreamTest, AnUnnamedFileIsReadByItsOtherEndAndLeavesNoName) {
+  auto file = PosixFileSystem().CreateUnnamed(directory_);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const std::string bytes = Pattern(5000);
+  ASSERT_TRUE(file->writer->Write(100, Bytes(bytes)).ok());
+  uint8_t read[5];
+  ASSERT_TRUE(file->reader->Read(4100, absl::MakeSpan(read)).ok());
+  EXPECT_EQ(absl::MakeConstSpan(read), Bytes(bytes).subspan(4000, 5));
+  EXPECT_EQ(file->reader->Read(5099, absl::MakeSpan(read)).code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_EQ(rmdir(directory_.c_str()), 0);
+  EXPECT_EQ(PosixFileSystem().CreateUnnamed(Path("no")).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST_F(StreamTest, SpoolsAnEmptyPipeAndStopsWhenTold) {

@@ -98,6 +98,10 @@ class FaultFileSystem::ReadFile : public RandomAccessFile {
       return file_->Read(offset, part);
     });
   }
+  absl::StatusOr<std::shared_ptr<const uint8_t>> Map(
+      int64_t offset, int64_t size_bytes) const override {
+    return state_->Run("map", [&] { return file_->Map(offset, size_bytes); });
+  }
   int64_t size_bytes() const override { return file_->size_bytes(); }
   const std::string& path() const override { return file_->path(); }
 
@@ -203,6 +207,17 @@ absl::Status FaultFileSystem::SetPermissions(const std::string& path,
 
 absl::StatusOr<FileInfo> FaultFileSystem::Stat(const std::string& path) {
   return state_->Run("stat", [&] { return base_.Stat(path); });
+}
+
+absl::StatusOr<UnnamedFile> FaultFileSystem::CreateUnnamed(
+    const std::string& directory) {
+  auto file = state_->Run("create_unnamed",
+                          [&] { return base_.CreateUnnamed(directory); });
+  if (!file.ok()) return file.status();
+  UnnamedFile result;
+  result.writer = std::make_unique<WriteFile>(state_, std::move(file->writer));
+  result.reader = std::make_unique<ReadFile>(state_, std::move(file->reader));
+  return result;
 }
 
 absl::StatusOr<int64_t> FaultFileSystem::FreeSpace(

@@ -55,6 +55,8 @@ class FaultFileSystem : public FileSystem {
   absl::Status SetPermissions(const std::string& path,
                               uint32_t permissions) override;
   absl::StatusOr<FileInfo> Stat(const std::string& path) override;
+  absl::StatusOr<UnnamedFile> CreateUnnamed(
+      const std::string& directory) override;
   absl::StatusOr<int64_t> FreeSpace(const std::string& directory) override;
 
  private:
