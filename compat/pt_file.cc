@@ -34,7 +34,8 @@ class PtOpener {
   PtOpener(std::shared_ptr<const RandomAccessFile> file, const PtLimits& limits)
       : limits_(limits), stored_(std::make_shared<StoredStorages>()) {
     pt_.file = std::move(file);
-    stored_->files.push_back(pt_.file);
+    inflated_ = std::make_shared<InflatedRecords>(pt_.file, limits.inflate);
+    stored_->files = {pt_.file, inflated_};
   }
 
   absl::StatusOr<ForeignFile> Open();
@@ -64,6 +65,8 @@ class PtOpener {
   ForeignFile pt_;
   bool big_endian_ = false;
   std::vector<bool> used_;  // by entry: some storage is in it
+  std::shared_ptr<InflatedRecords> inflated_;  // file 1 of stored_
+  std::vector<int64_t> inflated_at_;  // by entry: where it begins in there
 };
 
 absl::Status UnsupportedZip(const std::vector<ZipEntry>& entries,
@@ -83,6 +86,7 @@ absl::StatusOr<ForeignFile> PtOpener::Open() {
                             ReadZipDirectory(*pt_.file, limits_.zip));
   pt_.warnings = directory_.warnings();
   used_.resize(entries().size());
+  inflated_at_.resize(entries().size());
   PENSTOCK_RETURN_IF_ERROR(FindPrefix());
   PENSTOCK_RETURN_IF_ERROR(CheckKind());
   PENSTOCK_RETURN_IF_ERROR(ReadVersion());
@@ -246,10 +250,7 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
           reference.size_bytes));
     }
     if (entry.deflated) {
-      return absl::UnimplementedError(absl::StrFormat(
-          "zip_method: record %s at offset %d is compressed, which torch.save "
-          "never does; store it (zip -0) or save it again with torch",
-          QuotedRecordName(record), entry.payload_offset));
+      PENSTOCK_ASSIGN_OR_RETURN(inflated_at_[number], inflated_->Add(entry));
     }
     storage = Storage::InFile(entry.size_bytes, number);
     used_[number] = true;
@@ -260,9 +261,15 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
 
 void PtOpener::SetPlaces() {
   stored_->places.reserve(entries().size());
-  for (const ZipEntry& entry : entries()) {
-    stored_->places.push_back({entry.name, 0, entry.payload_offset,
-                               entry.size_bytes, entry.crc32, 1});
+  for (size_t i = 0; i < entries().size(); ++i) {
+    const ZipEntry& entry = entries()[i];
+    StoredAt place{entry.name,       0,           entry.payload_offset,
+                   entry.size_bytes, entry.crc32, 1};
+    if (entry.deflated) {
+      place.file = 1;
+      place.offset = inflated_at_[i];
+    }
+    stored_->places.push_back(std::move(place));
   }
   const Graph& graph = *pt_.root.graph();
   // torch goes by the storage's own type and so leaves untyped ones unswapped;

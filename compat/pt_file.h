@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "compat/foreign_file.h"
+#include "compat/inflated_records.h"
 #include "compat/pickle_reader.h"
 #include "compat/zip_reader.h"
 #include "core/file.h"
@@ -16,11 +17,13 @@ namespace penstock {
 struct PtLimits {
   ZipLimits zip;
   PickleLimits pickle;
+  InflateOptions inflate;  // of deflated tensors, when they are read
 };
 
 // Reads directory, small records and data.pkl (deflated or not), and proves of
-// every storage that its record exists, is stored, and has exactly the size
-// that the pickle says.
+// every storage that its record exists and has exactly the size that the pickle
+// says. Deflated storages (torch.save makes none, re-packing does) are inflated
+// by InflatedRecords when they are read, and are no extents.
 //
 // Errors, which name the file and begin with a name of pytorch-format.md 17:
 //   kDataLoss           ReadZipDirectory's and ReadPickle's, zip_prefix,
@@ -29,8 +32,8 @@ struct PtLimits {
 //                       storage_size
 //   kUnimplemented      unsupported_format (TorchScript, torch.package, PT2,
 //   any
-//                       other zip), version_unsupported, a deflated storage
-//   kResourceExhausted  over `limits`
+//                       other zip), version_unsupported
+//   kResourceExhausted  over `limits`, zip_bomb
 absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
                                    const PtLimits& limits = {});
 

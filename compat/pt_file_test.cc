@@ -158,13 +158,6 @@ TEST(OpenPtTest, ReadsFilesThatWereZippedAgain) {
   }
 }
 
-TEST(OpenPtTest, NamesTheCompressedStorageThatItCannotRead) {
-  std::vector<TestRecord> records = PlainRecords();
-  records[2].deflate = true;
-  ExpectError(TestZip(records).bytes(), absl::StatusCode::kUnimplemented,
-              "record \"data/0\"");
-}
-
 TEST(OpenPtTest, RefusesRecordsOfAnotherSize) {
   for (const int change : {-1, 1, -12, 4}) {
     std::vector<TestRecord> records = PlainRecords();
