@@ -1,5 +1,6 @@
 #include "codec/native_index.h"
 
+#include <algorithm>
 #include <cstddef>
 
 #include "absl/strings/str_format.h"
@@ -251,20 +252,43 @@ absl::Status ParseCoreSections(absl::Span<const SectionView> sections,
   return ParseTable(body(kDimsSection), "dims", tables.dims);
 }
 
-absl::StatusOr<std::shared_ptr<const Graph>> MakeGraph(const NativeIndex& index,
-                                                       GraphTables tables) {
-  tables.storages.reserve(index.storages.size());
+// Number of storages that the tree uses, if it is sound: first uses ascend.
+size_t CountTreeStorages(const GraphTables& tables) {
+  uint64_t count = 0;
+  for (const TensorRow& row : tables.tensors) {
+    count = std::max<uint64_t>(count, uint64_t{row.storage} + 1);
+  }
+  for (const Node& node : tables.nodes) {
+    if (node.kind == NodeKind::kStorage && node.payload < (uint64_t{1} << 32)) {
+      count = std::max<uint64_t>(count, node.payload + 1);
+    }
+  }
+  return count;
+}
+
+absl::Status MakeGraph(GraphTables tables, NativeIndex& index) {
+  const size_t in_tree =
+      std::min(CountTreeStorages(tables), index.storages.size());
+  tables.storages.reserve(in_tree);
   for (size_t i = 0; i < index.storages.size(); ++i) {
     std::shared_ptr<Storage> storage =
         Storage::InFile(index.storages[i].size_bytes, static_cast<int64_t>(i));
     const std::string& location = index.locations[index.storages[i].location];
     if (location != storage->location()) storage->set_location(location);
-    tables.storages.push_back(std::move(storage));
+    (i < in_tree ? tables.storages : index.attachments)
+        .push_back(std::move(storage));
+  }
+  if (!index.attachments.empty() && index.extensions.empty()) {
+    return absl::DataLossError(absl::StrFormat(
+        "storages: expected the %d of the tree, as no extension has any; "
+        "found %d",
+        in_tree, index.storages.size()));
   }
   absl::StatusOr<std::shared_ptr<const Graph>> graph =
       Graph::Make(std::move(tables));
   if (!graph.ok()) return Annotate(graph.status(), "tree");
-  return graph;
+  index.graph = *std::move(graph);
+  return absl::OkStatus();
 }
 
 // Sorts `sections` into the format's own, all of which must be there, the ones
@@ -344,7 +368,7 @@ absl::StatusOr<NativeIndex> ParseIndex(absl::Span<const uint8_t> payload,
   PENSTOCK_RETURN_IF_ERROR(ParseCoreSections(sections, index, tables));
   PENSTOCK_RETURN_IF_ERROR(ParseMeta(sections[kMetaSection - 1].body, index));
   PENSTOCK_RETURN_IF_ERROR(CheckFileTables(data_end, index));
-  PENSTOCK_ASSIGN_OR_RETURN(index.graph, MakeGraph(index, std::move(tables)));
+  PENSTOCK_RETURN_IF_ERROR(MakeGraph(std::move(tables), index));
   return index;
 }
 

@@ -29,10 +29,12 @@ struct Unit {
   int64_t size_bytes = 0;
   DType dtype = DType::kUInt8;
   uint8_t coded = 0;
+  bool attached = false;
 };
 
 // In order of their first storage.
-std::vector<Unit> CutIntoUnits(const Graph& graph) {
+std::vector<Unit> CutIntoUnits(const Graph& graph,
+                               absl::Span<const Attachment> attachments) {
   const std::vector<DType> dtypes = graph.StorageDTypes();
   std::vector<Unit> units;
   std::array<int64_t, kNumDTypes> open;  // the unit that a dtype's group is
@@ -61,6 +63,19 @@ std::vector<Unit> CutIntoUnits(const Graph& graph) {
     units[number].group.push_back({storage, 0, size, begin});
     units[number].size_bytes = begin + size;
   }
+  int64_t storage = static_cast<int64_t>(graph.storages().size());
+  for (const Attachment& attachment : attachments) {
+    Unit unit;
+    unit.storage = storage++;
+    unit.dtype = attachment.dtype;
+    unit.size_bytes = attachment.storage->size_bytes();
+    unit.attached = true;
+    if (unit.size_bytes == 0) continue;
+    if (unit.size_bytes < kSmallStorageBytes) {
+      unit.group.push_back({unit.storage, 0, unit.size_bytes, 0});
+    }
+    units.push_back(std::move(unit));
+  }
   return units;
 }
 
@@ -80,7 +95,7 @@ absl::Status SampleStorage(const Storage& storage, Source& source,
 
 // Starts of pieces as they would lie in the chunk, gaps included: a group of
 // scalars is mostly gaps, and worth coding for them.
-absl::Status SampleGroup(const Unit& unit, const Graph& graph, Source& source,
+absl::Status SampleGroup(const Unit& unit, const Plan& plan, Source& source,
                          std::vector<uint8_t>& sample) {
   const size_t step = unit.group.size() / kGroupSamples + 1;
   sample.clear();
@@ -91,21 +106,22 @@ absl::Status SampleGroup(const Unit& unit, const Graph& graph, Source& source,
         AlignUp(static_cast<int64_t>(sample.size()), kPieceAlignment);
     sample.resize(begin + size, 0);
     PENSTOCK_RETURN_IF_ERROR(
-        source.Sample(*graph.storages()[piece.storage], 0,
+        source.Sample(*plan.storages[piece.storage], 0,
                       absl::MakeSpan(sample).subspan(begin, size)));
   }
   return absl::OkStatus();
 }
 
-absl::Status Judge(const Graph& graph, Source& source,
+absl::Status Judge(const Plan& plan, NativeCodec codec, Source& source,
                    std::vector<Unit>& units) {
   std::vector<uint8_t> sample;
   for (Unit& unit : units) {
     if (unit.size_bytes < kLeastCodedBytes) continue;
+    if (codec == NativeCodec::kNone && !unit.attached) continue;
     PENSTOCK_RETURN_IF_ERROR(
         unit.group.empty()
-            ? SampleStorage(*graph.storages()[unit.storage], source, sample)
-            : SampleGroup(unit, graph, source, sample));
+            ? SampleStorage(*plan.storages[unit.storage], source, sample)
+            : SampleGroup(unit, plan, source, sample));
     unit.coded = JudgeSample(sample, unit.dtype).worth_coding ? 1 : 0;
   }
   return absl::OkStatus();
@@ -176,20 +192,24 @@ void AppendSharedFrames(const std::vector<Unit>& units, int64_t max_frame_bytes,
 
 }  // namespace
 
-absl::StatusOr<NativeLayout> LayOut(const Graph& graph, NativeCodec codec,
-                                    int64_t max_frame_bytes, Source& source) {
+absl::StatusOr<NativeLayout> LayOut(const Graph& graph,
+                                    absl::Span<const Attachment> attachments,
+                                    NativeCodec codec, int64_t max_frame_bytes,
+                                    Source& source) {
   PENSTOCK_CHECK(max_frame_bytes > kLargeRawBytes + kLargeAlignment &&
                  max_frame_bytes <= kMaxFramePayload);
-  std::vector<Unit> units = CutIntoUnits(graph);
-  if (codec == NativeCodec::kZstd) {
-    PENSTOCK_RETURN_IF_ERROR(Judge(graph, source, units));
-  }
   NativeLayout layout;
-  layout.plan.storages.assign(graph.storages().begin(), graph.storages().end());
-  layout.storages.resize(graph.storages().size());
-  for (size_t i = 0; i < layout.storages.size(); ++i) {
-    layout.storages[i].size_bytes = graph.storages()[i]->size_bytes();
+  Plan& plan = layout.plan;
+  plan.storages.assign(graph.storages().begin(), graph.storages().end());
+  for (const Attachment& attachment : attachments) {
+    plan.storages.push_back(attachment.storage);
   }
+  layout.storages.resize(plan.storages.size());
+  for (size_t i = 0; i < layout.storages.size(); ++i) {
+    layout.storages[i].size_bytes = plan.storages[i]->size_bytes();
+  }
+  std::vector<Unit> units = CutIntoUnits(graph, attachments);
+  PENSTOCK_RETURN_IF_ERROR(Judge(plan, codec, source, units));
   AppendSharedFrames(units, max_frame_bytes, layout);
   for (const Unit& unit : units) {
     if (!SharesFrame(unit)) AppendUnit(unit, max_frame_bytes, layout);

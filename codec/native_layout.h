@@ -4,20 +4,29 @@
 #define PENSTOCK_CODEC_NATIVE_LAYOUT_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "codec/format.h"
 #include "codec/native_tables.h"
 #include "codec/plan.h"
 #include "codec/source.h"
 #include "core/dtype.h"
+#include "core/storage.h"
 #include "core/value.h"
 
 namespace penstock {
 
 // Codecs of a file. kZstd decides raw or coded per storage.
 enum class NativeCodec : uint8_t { kNone, kZstd };
+
+// A storage that no tensor views: bytes for an extension of the format.
+struct Attachment {
+  std::shared_ptr<const Storage> storage;
+  DType dtype = DType::kUInt8;  // what it looks like, for the codec
+};
 
 // What the sink must know of one chunk.
 struct ChunkLayout {
@@ -30,7 +39,8 @@ struct ChunkLayout {
 };
 
 // Plain data. Chunk i of the plan is chunk i of the file and of `chunks`;
-// storages have the graph's numbers, locations are not set.
+// storages have the graph's numbers, then come attachments; locations are not
+// set.
 struct NativeLayout {
   Plan plan;
   std::vector<ChunkLayout> chunks;
@@ -40,13 +50,16 @@ struct NativeLayout {
 // Cuts the storages of `graph` into units (a storage, or several small ones of
 // one dtype), samples each through `source`, decides raw or coded, and puts
 // them in file order: raw units under kLargeRawBytes, then all others. Depends
-// on the bytes, the dtypes and `codec` alone.
+// on the bytes, the dtypes and `codec` alone. An attachment shares chunks with
+// nothing, and is coded where that pays, whatever `codec` says.
 //
 //   max_frame_bytes  of a raw frame's payload; kMaxFramePayload but for tests
 //
 // Errors: those of Source::Sample.
-absl::StatusOr<NativeLayout> LayOut(const Graph& graph, NativeCodec codec,
-                                    int64_t max_frame_bytes, Source& source);
+absl::StatusOr<NativeLayout> LayOut(const Graph& graph,
+                                    absl::Span<const Attachment> attachments,
+                                    NativeCodec codec, int64_t max_frame_bytes,
+                                    Source& source);
 
 }  // namespace penstock
 

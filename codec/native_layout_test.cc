@@ -16,8 +16,8 @@ using testing::ElementsAre;
 NativeLayout LayOutOrDie(const TestTensors& tensors, NativeCodec codec,
                          int64_t max_frame_bytes = kMaxFramePayload) {
   MemorySource source;
-  auto layout =
-      LayOut(*TestCheckpoint(tensors).graph(), codec, max_frame_bytes, source);
+  auto layout = LayOut(*TestCheckpoint(tensors).graph(), {}, codec,
+                       max_frame_bytes, source);
   EXPECT_TRUE(layout.ok()) << layout.status();
   return *std::move(layout);
 }

@@ -47,9 +47,9 @@ absl::StatusOr<std::unique_ptr<NativeSink>> NativeSink::Create(
     const NativeOptions& options) {
   PENSTOCK_RETURN_IF_ERROR(CheckExtensions(options.extensions));
   std::unique_ptr<NativeSink> sink(new NativeSink(file));
-  PENSTOCK_ASSIGN_OR_RETURN(
-      sink->layout_,
-      LayOut(*graph, options.codec, options.max_frame_bytes, source));
+  PENSTOCK_ASSIGN_OR_RETURN(sink->layout_,
+                            LayOut(*graph, options.attachments, options.codec,
+                                   options.max_frame_bytes, source));
   sink->SetUpIndex(std::move(graph), options);
   PENSTOCK_ASSIGN_OR_RETURN(
       const int slots,
@@ -70,7 +70,7 @@ void NativeSink::SetUpIndex(std::shared_ptr<const Graph> graph,
   };
   absl::flat_hash_map<std::string, uint32_t> numbers;
   for (size_t i = 0; i < index_.storages.size(); ++i) {
-    const std::string& location = graph->storages()[i]->location();
+    const std::string& location = layout_.plan.storages[i]->location();
     const auto added =
         numbers.emplace(location, static_cast<uint32_t>(numbers.size()));
     if (added.second) index_.locations.push_back(location);

@@ -28,6 +28,9 @@ struct NativeOptions {
   // kFirstExtension on. Readers that do not know one skip it, or refuse the
   // file where kSectionRequired is set.
   std::vector<Section> extensions;
+  // Storages for them, numbered behind those of the graph. The source of the
+  // run reads these too.
+  std::vector<Attachment> attachments;
   // Those of the run: they say how many chunks are in flight at most. They
   // change nothing in the file.
   PumpOptions pump;

@@ -141,21 +141,29 @@ NativeSource::NativeSource(std::shared_ptr<const RandomAccessFile> file,
       cache_(std::clamp<int64_t>(kMaxCachedBytes / max_chunk_bytes_, 1,
                                  kMaxCachedChunks)) {}
 
-Plan NativeSource::FilePlan() const {
+Plan NativeSource::PlanForFirst(size_t num_storages) const {
   std::vector<StorageRange> ranges;
-  ranges.reserve(index_.storages.size());
-  for (size_t i = 0; i < index_.storages.size(); ++i) {
+  ranges.reserve(num_storages);
+  for (size_t i = 0; i < num_storages; ++i) {
     ranges.push_back(
         {static_cast<int64_t>(i), 0, index_.storages[i].size_bytes});
   }
   return PlanFor(ranges);
 }
 
+Plan NativeSource::TreePlan() const {
+  return PlanForFirst(index_.graph->storages().size());
+}
+
+Plan NativeSource::FilePlan() const {
+  return PlanForFirst(index_.storages.size());
+}
+
 Plan NativeSource::PlanFor(absl::Span<const StorageRange> ranges) const {
   Plan plan;
   plan.storages.reserve(ranges.size());
   for (const StorageRange& range : ranges) {
-    plan.storages.push_back(index_.graph->storages()[range.storage]);
+    plan.storages.push_back(index_.storage(range.storage));
   }
   const std::vector<Part> parts = PartsOf(ranges, index_);
   std::vector<Piece> pieces;

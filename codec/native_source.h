@@ -45,8 +45,9 @@ class NativeSource : public Source {
   Value root() const { return Value(index_.graph, 0); }
   const RandomAccessFile& file() const { return *file_; }
 
-  // Everything, in file order: chunk i of the plan is chunk i of the file. For
-  // loading, verifying and writing again.
+  // Every storage of the tree, in file order.
+  Plan TreePlan() const;
+  // Attachments too: chunk i of the plan is chunk i of the file. For verifying.
   Plan FilePlan() const;
 
   // Some bytes, in file order, touching no chunk without them. Storage i of the
@@ -82,6 +83,7 @@ class NativeSource : public Source {
  private:
   NativeSource(std::shared_ptr<const RandomAccessFile> file, NativeIndex index);
 
+  Plan PlanForFirst(size_t num_storages) const;
   absl::Status CheckPiece(const Plan& plan, const Piece& piece) const;
   int64_t ExactChunk(const Plan& plan, const Chunk& chunk) const;
   absl::Status CopyPiece(int64_t storage, const Piece& piece, Slot& slot,

@@ -14,6 +14,7 @@
 #include "codec/chunk_codec.h"
 #include "codec/format.h"
 #include "core/checksum.h"
+#include "core/storage.h"
 #include "core/value.h"
 
 namespace penstock {
@@ -61,6 +62,15 @@ struct NativeIndex {
   std::vector<std::pair<std::string, std::string>> meta;
   std::vector<Section> extensions;  // types from kFirstExtension on, ascending
   std::shared_ptr<const Graph> graph;
+  // Storages behind those of the graph: only extensions refer to them.
+  std::vector<std::shared_ptr<const Storage>> attachments;
+
+  // By number, of the graph or attached.
+  const std::shared_ptr<const Storage>& storage(int64_t number) const {
+    const int64_t attached =
+        number - static_cast<int64_t>(graph->storages().size());
+    return attached < 0 ? graph->storages()[number] : attachments[attached];
+  }
 
   ChunkCoding CodingOf(const FileChunk& chunk) const;  // of a coded one
   // Number of chunks that a storage, not empty, touches.
