@@ -6,10 +6,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -95,12 +97,11 @@ class DerivedSource : public Source {
     bool streams = false;
     std::atomic<int64_t> left_bytes{0};  // not yet given out
   };
-  // The bytes [range.begin, range.end) of a base storage, while in memory.
+  // The bytes from a tensor's first to its last element, while in memory.
   struct Resident {
-    std::unique_ptr<uint8_t[]> bytes;
+    std::shared_ptr<Storage> bytes;  // null: being read
     int64_t size_bytes = 0;
     int num_users = 0;
-    bool is_loaded = false;
   };
 
   DerivedSource(Source& base, int64_t memory_bytes)
@@ -113,10 +114,14 @@ class DerivedSource : public Source {
   absl::Status Derive(Job& job, int64_t begin, absl::Span<uint8_t> out);
   absl::Status Stream(Job& job, int64_t begin, absl::Span<uint8_t> out);
   absl::Status Gather(Job& job, int64_t begin, absl::Span<uint8_t> out);
-  absl::StatusOr<const uint8_t*> Acquire(Job& job);
-  absl::Status Load(const Job& job, uint8_t* out);
-  void Release(Job& job);
+  absl::StatusOr<std::shared_ptr<const Storage>> Acquire(const Job& job)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   bool MakeRoom(int64_t size_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::shared_ptr<Storage>> Load(const Job& job);
+  void Release(const Job& job) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status ReadBase(
+      const std::shared_ptr<const Storage>& storage, int64_t begin, int64_t end,
+      absl::FunctionRef<void(int64_t, absl::Span<const uint8_t>)> take);
 
   std::unique_ptr<Slot> TakeSlot() ABSL_LOCKS_EXCLUDED(mutex_);
   void GiveBack(std::unique_ptr<Slot> slot) ABSL_LOCKS_EXCLUDED(mutex_);
