@@ -77,6 +77,7 @@ class PickleWriter {
 
   MemoIndex Str(NodeId id, bool is_metadata_key);
   absl::Status GlobalNode(NodeId id);
+  void NoteDevice(NodeId object);
   void NoteMetadata(NodeId object, NodeId state);
 
   const GraphTables& tables_;
@@ -93,6 +94,8 @@ class PickleWriter {
 
   // Strings of the graph that SharedStr may find.
   absl::flat_hash_set<MemoIndex> claimed_strs_;
+  // Types of devices: torch makes a string for each.
+  absl::flat_hash_set<NodeId> device_types_;
   // OrderedDicts whose keys are strings of their own (pytorch-format.md 3.4).
   absl::flat_hash_set<NodeId> metadata_;
   bool is_metadata_key_ = false;
@@ -343,6 +346,7 @@ NodeId PickleWriter::AdvanceObject(Frame& frame) {
       return part(ObjectChild::kCallable);
     case 1:
       frame.stage = 2;
+      NoteDevice(frame.node);
       return part(ObjectChild::kArgs);
     case 2:
       frame.stage = 3;
@@ -381,6 +385,21 @@ NodeId PickleWriter::AdvanceObject(Frame& frame) {
   }
 }
 
+// torch.device(type, index) gives pickle a new string for its type, which is
+// neither the 'cpu' of storages nor any other.
+void PickleWriter::NoteDevice(NodeId object) {
+  const NodeId callable =
+      Children(object)[static_cast<int>(ObjectChild::kCallable)];
+  const NodeId args = Children(object)[static_cast<int>(ObjectChild::kArgs)];
+  if (node(callable).kind == NodeKind::kGlobal &&
+      Bytes(Children(callable)[0]) == "torch" &&
+      Bytes(Children(callable)[1]) == "device" && args != kNoNode &&
+      !Children(args).empty() &&
+      node(Children(args)[0]).kind == NodeKind::kStr) {
+    device_types_.insert(Children(args)[0]);
+  }
+}
+
 // A module's state_dict has a state {'_metadata': OrderedDict}, whose keys
 // torch cuts from longer strings: each is an object of its own.
 void PickleWriter::NoteMetadata(NodeId object, NodeId state) {
@@ -404,7 +423,9 @@ void PickleWriter::NoteMetadata(NodeId object, NodeId state) {
 
 MemoIndex PickleWriter::Str(NodeId id, bool is_metadata_key) {
   const absl::string_view text = Bytes(id);
-  if (!SharesByValue(text)) return emit_.Str(text);
+  if (!SharesByValue(text) || device_types_.contains(id)) {
+    return emit_.Str(text);
+  }
   if (!tables_.strings_by_identity) {
     return is_metadata_key && !HasAtMostOneCharacter(text)
                ? emit_.Str(text)

@@ -235,6 +235,30 @@ TEST(PickleWriterTest, StringsOfAReadGraphShareOnlyByIdentity) {
             "867102");
 }
 
+// Measured: torch.save of [torch.device('cpu'), tensor, torch.device('cpu')]
+// holds the text three times.
+TEST(PickleWriterTest, TheTypeOfADeviceIsAStringOfItsOwn) {
+  for (const bool by_identity : {false, true}) {
+    GraphBuilder b;
+    b.set_strings_by_identity(by_identity);
+    const auto device = [&b] {
+      return b.Object(Construction::kReduce, b.Global("torch", "device"),
+                      b.Tuple({b.Str("cpu")}));
+    };
+    const NodeId first = device();
+    const NodeId tensor = b.Tensor(NewTensor(DType::kFloat32, {2}));
+    const NodeId root = b.List({first, tensor, device()});
+    const std::string hex = WriteHex(std::move(b), root);
+    size_t count = 0;
+    const std::string cpu = absl::BytesToHexString("cpu");
+    for (size_t at = hex.find(cpu); at != std::string::npos;
+         at = hex.find(cpu, at + 1)) {
+      ++count;
+    }
+    EXPECT_EQ(count, 3) << hex;
+  }
+}
+
 TEST(PickleWriterTest, KeysOfMetadataAreStringsOfTheirOwn) {
   GraphBuilder b;
   const NodeId root = b.OrderedDict();

@@ -1,0 +1,176 @@
+#include "api/write_job.h"
+
+#include <algorithm>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "codec/auto_codec.h"
+#include "codec/native_sink.h"
+#include "compat/foreign_sink.h"
+#include "compat/layout_sink.h"
+#include "compat/origin.h"
+#include "compat/pt_sink.h"
+#include "core/status_macros.h"
+
+namespace penstock {
+namespace {
+
+int ThreadsOf(const RunOptions& options) {
+  return options.threads > 0
+             ? options.threads
+             : std::max(1,
+                        static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+int64_t TotalBytes(const Graph& graph) {
+  int64_t total = 0;
+  for (const auto& storage : graph.storages()) total += storage->size_bytes();
+  return total;
+}
+
+absl::Status CheckFreeSpace(const WriteJob& job, int64_t needed_bytes) {
+  if (job.directory.empty()) return absl::OkStatus();
+  PENSTOCK_ASSIGN_OR_RETURN(const int64_t free,
+                            FilesOf(job.options.run).FreeSpace(job.directory));
+  if (free >= needed_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat(job.directory, ": the file needs ", needed_bytes, " bytes, ",
+                   free, " are free"));
+}
+
+absl::StatusOr<Codec> Settle(const WriteJob& job, SaveReport& report) {
+  if (job.options.codec != Codec::kAuto) return job.options.codec;
+  if (job.directory.empty()) {
+    report.codec_reason = "auto settled on zstd: a pipe cannot be measured";
+    return Codec::kZstd;
+  }
+  const Graph& graph = *job.root.graph();
+  PENSTOCK_ASSIGN_OR_RETURN(
+      CodecChoice choice, SettleCodec(FilesOf(job.options.run), job.directory,
+                                      graph.storages(), graph.StorageDTypes(),
+                                      job.source, ThreadsOf(job.options.run)));
+  report.codec_reason = std::move(choice.reason);
+  return choice.coded ? Codec::kZstd : Codec::kNone;
+}
+
+absl::Status RunSink(const WriteJob& job, const Plan& plan, Source& source,
+                     Sink& sink, SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const PumpStats stats,
+      RunPump(plan, job.names, source, sink, job.options.run));
+  report.threads = stats.threads;
+  return absl::OkStatus();
+}
+
+// A sink that knows the size of its file from the start.
+absl::Status RunForeign(const WriteJob& job, WritableFile& file, Source& source,
+                        ForeignSink& sink, SaveReport& report) {
+  PENSTOCK_RETURN_IF_ERROR(CheckFreeSpace(job, sink.FinalSize()));
+  PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink.FinalSize()));
+  PENSTOCK_RETURN_IF_ERROR(RunSink(job, sink.plan(), source, sink, report));
+  report.file_bytes = sink.FinalSize();
+  report.warnings = sink.warnings();
+  return absl::OkStatus();
+}
+
+absl::Status RunNative(const WriteJob& job, WritableFile& file, Source& source,
+                       const NativeOptions& options, SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::unique_ptr<NativeSink> sink,
+      NativeSink::Create(file, job.root.graph(), source, options));
+  // How far a coded file stays under its bound shows only at its end.
+  if (report.codec == Codec::kNone) {
+    PENSTOCK_RETURN_IF_ERROR(CheckFreeSpace(job, sink->MaxFileBytes()));
+  }
+  PENSTOCK_RETURN_IF_ERROR(RunSink(job, sink->plan(), source, *sink, report));
+  report.file_bytes = sink->FileBytes();
+  return absl::OkStatus();
+}
+
+absl::Status WriteNative(const WriteJob& job, WritableFile& file,
+                         SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(report.codec, Settle(job, report));
+  NativeOptions options;
+  options.codec =
+      report.codec == Codec::kZstd ? NativeCodec::kZstd : NativeCodec::kNone;
+  options.pump = PumpOptionsOf(job.options.run);
+  const OriginMode mode =
+      job.opened == nullptr ? OriginMode::kNever : job.options.origin;
+  if (mode != OriginMode::kNever && job.opened->native != nullptr) {
+    KeepOrigin(*job.opened->native, options);
+  }
+  if (mode == OriginMode::kNever || job.opened->foreign.file == nullptr) {
+    return RunNative(job, file, job.source, options, report);
+  }
+  OriginSource source(job.opened->foreign, job.source);
+  PENSTOCK_ASSIGN_OR_RETURN(
+      std::string left_out,
+      source.Attach(mode == OriginMode::kAlways, options));
+  if (!left_out.empty()) report.warnings.push_back(std::move(left_out));
+  return RunNative(job, file, source, options, report);
+}
+
+absl::Status WritePt(const WriteJob& job, WritableFile& file,
+                     SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::string archive_name,
+                            ArchiveNameFor(job.name));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<PtSink> sink,
+                            PtSink::Create(file, job.root, archive_name));
+  return RunForeign(job, file, job.source, *sink, report);
+}
+
+// Names of torch's files do not tell its formats apart.
+bool IsTorch(Format format) {
+  return format == Format::kPt || format == Format::kPtLegacy ||
+         format == Format::kPickle;
+}
+
+bool CanRestore(const WriteJob& job) {
+  if (job.opened == nullptr || !job.opened->origin.has_value() ||
+      job.options.writing != Writing::kRestore) {
+    return false;
+  }
+  const Format original = job.opened->origin->format;
+  const Format wanted = job.options.format;
+  return wanted == original || (wanted == Format::kPt && IsTorch(original));
+}
+
+absl::Status Restore(const WriteJob& job, WritableFile& file,
+                     SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(FileLayout layout,
+                            LayOutOrigin(*job.opened->native));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<LayoutSink> sink,
+                            LayoutSink::Create(file, std::move(layout)));
+  report.restored = true;
+  report.format = job.opened->origin->format;
+  return RunForeign(job, file, job.source, *sink, report);
+}
+
+absl::Status Write(const WriteJob& job, WritableFile& file,
+                   SaveReport& report) {
+  if (CanRestore(job)) return Restore(job, file, report);
+  switch (report.format) {
+    case Format::kNative:
+      return WriteNative(job, file, report);
+    case Format::kPt:
+      return WritePt(job, file, report);
+    default:
+      return absl::UnimplementedError(
+          absl::StrCat("the format ", NameOf(report.format),
+                       " can be read, but not written"));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file) {
+  SaveReport report;
+  report.format = job.options.format;
+  report.raw_bytes = TotalBytes(*job.root.graph());
+  PENSTOCK_RETURN_IF_ERROR(Write(job, file, report));
+  return report;
+}
+
+}  // namespace penstock
