@@ -6,41 +6,82 @@
 #include "core/status_macros.h"
 
 namespace penstock::pickle {
+namespace {
 
-PickleCursor::PickleCursor(absl::Span<const uint8_t> pickle, int64_t max_bytes,
+// Small pickles cost a small read; longer ones soon come in large ones.
+constexpr uint64_t kMaxStep = 1 << 20;
+
+}  // namespace
+
+PickleCursor::PickleCursor(const PickleInput& input, int64_t max_bytes,
                            int64_t max_string_bytes)
-    : data_(reinterpret_cast<const char*>(pickle.data()),
-            std::min<uint64_t>(pickle.size(), max_bytes)),
-      is_cut_(data_.size() < pickle.size()),
-      max_string_bytes_(max_string_bytes) {}
+    : input_(input),
+      input_bytes_(input.file == nullptr
+                       ? input.bytes.size()
+                       : input.file->size_bytes() - input.begin),
+      end_(std::min<uint64_t>(input_bytes_, max_bytes)),
+      max_string_bytes_(max_string_bytes) {
+  if (input.file == nullptr) {
+    window_ = absl::string_view(
+        reinterpret_cast<const char*>(input.bytes.data()), end_);
+  }
+}
 
 absl::Status PickleCursor::Missing(uint64_t size) const {
-  if (is_cut_) {
+  if (end_ < input_bytes_) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "pickle_limit: the pickle is longer than %d bytes", data_.size()));
+        "pickle_limit: the pickle is longer than %d bytes", end_));
   }
   return absl::DataLossError(absl::StrFormat(
       "pickle_truncated: needs %d bytes, %d are left", size, remaining()));
 }
 
-absl::StatusOr<absl::string_view> PickleCursor::Take(uint64_t size) {
+absl::Status PickleCursor::Fill(uint64_t size) {
   if (size > remaining()) return Missing(size);
-  const absl::string_view taken = data_.substr(position_, size);
-  position_ += size;
+  // In memory the window ends where the pickle does.
+  const uint64_t wanted = std::min(std::max(size, step_), remaining());
+  step_ = std::min(2 * step_, kMaxStep);
+  const uint64_t kept = window_.size() - used_;
+  window_begin_ += used_;
+  buffer_.erase(0, used_);
+  buffer_.resize(wanted);
+  used_ = 0;
+  window_ = absl::string_view();
+  const absl::Status read = input_.file->Read(
+      input_.begin + static_cast<int64_t>(window_begin_ + kept),
+      absl::MakeSpan(reinterpret_cast<uint8_t*>(buffer_.data()) + kept,
+                     wanted - kept));
+  if (!read.ok()) return read;
+  window_ = buffer_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::string_view> PickleCursor::Take(uint64_t size) {
+  if (size > window_.size() - used_) PENSTOCK_RETURN_IF_ERROR(Fill(size));
+  const absl::string_view taken = window_.substr(used_, size);
+  used_ += size;
   return taken;
 }
 
 absl::StatusOr<absl::string_view> PickleCursor::TakeLine() {
-  const absl::string_view rest = data_.substr(
-      position_, std::min<uint64_t>(remaining(), max_string_bytes_));
-  const size_t size = rest.find('\n');
-  if (size != absl::string_view::npos) {
-    position_ += size + 1;
-    return rest.substr(0, size);
+  uint64_t searched = 0;
+  while (true) {
+    const absl::string_view rest = window_.substr(
+        used_, std::min<uint64_t>(window_.size() - used_, max_string_bytes_));
+    const size_t size = rest.find('\n', searched);
+    if (size != absl::string_view::npos) {
+      used_ += size + 1;
+      return rest.substr(0, size);
+    }
+    searched = rest.size();
+    if (searched == remaining()) return Missing(searched + 1);
+    if (searched == max_string_bytes_) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "pickle_limit: a line of more than %d bytes", max_string_bytes_));
+    }
+    PENSTOCK_RETURN_IF_ERROR(
+        Fill(std::min<uint64_t>(2 * searched + 1, remaining())));
   }
-  if (rest.size() == remaining()) return Missing(remaining() + 1);
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "pickle_limit: a line of more than %d bytes", max_string_bytes_));
 }
 
 absl::StatusOr<uint64_t> PickleCursor::TakeUnsigned(int width) {
@@ -52,7 +93,7 @@ absl::StatusOr<uint64_t> PickleCursor::TakeUnsigned(int width) {
   return value;
 }
 
-absl::StatusOr<absl::string_view> PickleCursor::TakeString(int width) {
+absl::StatusOr<uint64_t> PickleCursor::TakeLength(int width) {
   PENSTOCK_ASSIGN_OR_RETURN(const uint64_t size,
                             TakeUnsigned(width == kSigned4 ? 4 : width));
   if (width == kSigned4 && size > INT32_MAX) {
@@ -60,6 +101,12 @@ absl::StatusOr<absl::string_view> PickleCursor::TakeString(int width) {
         absl::StrFormat("pickle_number: a length of %d",
                         static_cast<int32_t>(static_cast<uint32_t>(size))));
   }
+  // What stays where it is may be longer than what may be taken.
+  if (size > input_bytes_ - position()) return Missing(size);
+  return size;
+}
+
+absl::StatusOr<absl::string_view> PickleCursor::TakeText(uint64_t size) {
   if (size > remaining()) return Missing(size);
   if (size > max_string_bytes_) {
     return absl::ResourceExhaustedError(
@@ -67,6 +114,30 @@ absl::StatusOr<absl::string_view> PickleCursor::TakeString(int width) {
                         size, max_string_bytes_));
   }
   return Take(size);
+}
+
+absl::StatusOr<absl::string_view> PickleCursor::TakeString(int width) {
+  PENSTOCK_ASSIGN_OR_RETURN(const uint64_t size, TakeLength(width));
+  return TakeText(size);
+}
+
+absl::Status PickleCursor::Peek(uint64_t ahead, absl::Span<uint8_t> out) const {
+  const uint64_t begin = position() + ahead;
+  return input_.file->Read(
+      input_.begin + static_cast<int64_t>(begin),
+      out.first(std::min<uint64_t>(out.size(), input_bytes_ - begin)));
+}
+
+void PickleCursor::Skip(uint64_t size) {
+  const uint64_t in_window = std::min<uint64_t>(size, window_.size() - used_);
+  used_ += in_window;
+  if (in_window < size) {
+    window_begin_ += used_ + (size - in_window);
+    used_ = 0;
+    buffer_.clear();
+    window_ = absl::string_view();
+  }
+  end_ = std::min(input_bytes_, end_ + size);
 }
 
 }  // namespace penstock::pickle

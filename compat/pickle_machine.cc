@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -10,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "compat/pickle_opcodes.h"
 #include "compat/pickle_text.h"
+#include "compat/sub_file.h"
 #include "core/python_keys.h"
 #include "core/status_macros.h"
 
@@ -18,6 +21,22 @@ namespace {
 
 absl::Status Bad(absl::string_view name, absl::string_view text) {
   return absl::DataLossError(absl::StrCat(name, ": ", text));
+}
+
+// What stands behind the one argument of a call, with zeros behind it.
+using CallCode = std::array<uint8_t, 12>;
+
+// True for [put] TUPLE1 [put] REDUCE.
+bool IsCallOfOne(const CallCode& code) {
+  size_t at = 0;
+  for (const Op op : {kTuple1, kReduce}) {
+    at += code[at] == kBinPut       ? 2
+          : code[at] == kLongBinPut ? 5
+          : code[at] == kMemoize    ? 1
+                                    : 0;
+    if (code[at++] != op) return false;
+  }
+  return true;
 }
 
 absl::Status OverLimit(absl::string_view what, int64_t limit) {
@@ -110,13 +129,13 @@ struct PickleMachine::OpTable {
   }
 };
 
-PickleMachine::PickleMachine(absl::Span<const uint8_t> pickle,
-                             const StorageResolver& storages,
+PickleMachine::PickleMachine(const PickleInput& input,
+                             const PickleSurroundings& around,
                              const PickleLimits& limits)
-    : cursor_(pickle, limits.max_pickle_bytes, limits.max_string_bytes),
+    : cursor_(input, limits.max_pickle_bytes, limits.max_string_bytes),
       limits_(limits),
       builder_(limits.max_nodes),
-      resolver_(builder_, storages) {
+      resolver_(builder_, around) {
   builder_.set_strings_by_identity(true);
 }
 
@@ -274,9 +293,48 @@ absl::Status PickleMachine::PushStr(absl::string_view utf8) {
 }
 
 absl::Status PickleMachine::Bytes(int width) {
+  PENSTOCK_ASSIGN_OR_RETURN(const uint64_t size, cursor_.TakeLength(width));
+  if (cursor_.in_file() && available() > 0 && resolver_.OpensFiles(Top())) {
+    PENSTOCK_ASSIGN_OR_RETURN(const bool is_lent, LendBytes(size));
+    if (is_lent) return absl::OkStatus();
+  }
   PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view bytes,
-                            cursor_.TakeString(width));
+                            cursor_.TakeText(size));
   return Push(builder_.Bytes(bytes));
+}
+
+// Opens the file that the next `size` bytes are, where it lies, if all that
+// comes of them is the call to open it: pickled tensors may be larger than
+// memory.
+absl::StatusOr<bool> PickleMachine::LendBytes(uint64_t size) {
+  CallCode next = {};
+  PENSTOCK_RETURN_IF_ERROR(cursor_.Peek(size, absl::MakeSpan(next)));
+  if (!IsCallOfOne(next)) return false;
+  const PickleInput& input = cursor_.input();
+  const int64_t offset = input.begin + static_cast<int64_t>(cursor_.position());
+  const NodeId bytes = builder_.Bytes("");
+  if (bytes == kNoNode) return OverLimit("nodes", limits_.max_nodes);
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const bool is_storage,
+      resolver_.Lend(bytes,
+                     {std::make_shared<SubFile>(input.file, offset,
+                                                static_cast<int64_t>(size)),
+                      offset}));
+  if (!is_storage) return false;
+  cursor_.Skip(size);
+  lent_.insert(bytes);
+  PENSTOCK_RETURN_IF_ERROR(Push(bytes));
+  return true;
+}
+
+// Also true for the tuple of them.
+bool PickleMachine::IsLent(NodeId id) const {
+  if (lent_.empty()) return false;
+  if (builder_.kind(id) == NodeKind::kTuple &&
+      builder_.children(id).size() == 1) {
+    id = builder_.children(id)[0];
+  }
+  return lent_.contains(id);
 }
 
 absl::Status PickleMachine::ByteArray(int width) {

@@ -30,8 +30,8 @@ namespace penstock::pickle {
 class PickleMachine {
  public:
   // All must outlive it.
-  PickleMachine(absl::Span<const uint8_t> pickle,
-                const StorageResolver& storages, const PickleLimits& limits);
+  PickleMachine(const PickleInput& input, const PickleSurroundings& around,
+                const PickleLimits& limits);
 
   absl::StatusOr<PickleResult> Run() &&;
 
@@ -68,6 +68,8 @@ class PickleMachine {
   absl::Status ByteArray(int width);
   absl::Status PushInteger(absl::string_view line);
   absl::Status PushStr(absl::string_view utf8);
+  absl::StatusOr<bool> LendBytes(uint64_t size);
+  bool IsLent(NodeId id) const;
 
   // The stack.
   absl::Status Stop(int);
@@ -114,6 +116,7 @@ class PickleMachine {
   absl::Status Inst(int);
   absl::Status Obj(int);
   absl::Status Build(int);
+  absl::Status ReplaceBareTensor(NodeId tensor);
   absl::Status PersId(int);
   absl::Status BinPersId(int);
   absl::StatusOr<NodeId> TakeGlobalLines();
@@ -135,6 +138,10 @@ class PickleMachine {
   // that a large index costs nothing.
   std::vector<NodeId> memo_;
   absl::flat_hash_map<uint32_t, NodeId> sparse_memo_;
+  // Bytes that were left in the file: empty here, and for one call only.
+  absl::flat_hash_set<NodeId> lent_;
+  // Where the memo has tensors that still wait for their state.
+  absl::flat_hash_map<NodeId, uint32_t> bare_tensors_;
 
   std::vector<std::string> globals_;
   absl::flat_hash_set<std::string> seen_globals_;

@@ -41,6 +41,7 @@ absl::StatusOr<uint32_t> PickleMachine::TakeIndex(int width) {
 
 absl::Status PickleMachine::Remember(uint32_t index) {
   PENSTOCK_RETURN_IF_ERROR(Need(1));
+  if (resolver_.IsBareTensor(Top())) bare_tensors_[Top()] = index;
   if (index < memo_.size()) {
     memo_[index] = Top();
     return absl::OkStatus();
@@ -70,12 +71,22 @@ absl::Status PickleMachine::Memoize(int) {
 
 absl::Status PickleMachine::Get(int width) {
   PENSTOCK_ASSIGN_OR_RETURN(const uint32_t index, TakeIndex(width));
-  if (index < memo_.size()) return Push(memo_[index]);
-  const auto found = sparse_memo_.find(index);
-  if (found == sparse_memo_.end()) {
-    return Bad("pickle_memo", absl::StrFormat("nothing is at %d", index));
+  NodeId id;
+  if (index < memo_.size()) {
+    id = memo_[index];
+  } else {
+    const auto found = sparse_memo_.find(index);
+    if (found == sparse_memo_.end()) {
+      return Bad("pickle_memo", absl::StrFormat("nothing is at %d", index));
+    }
+    id = found->second;
   }
-  return Push(found->second);
+  if (IsLent(id)) {
+    return Bad("pickle_memo",
+               absl::StrFormat("the bytes of a storage, at %d, are used twice",
+                               index));
+  }
+  return Push(id);
 }
 
 absl::Status PickleMachine::List(int empty) {
@@ -190,7 +201,8 @@ void PickleMachine::NoteGlobal(NodeId global, GlobalName name) {
 }
 
 absl::StatusOr<NodeId> PickleMachine::TakeGlobalLines() {
-  PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view module, cursor_.TakeLine());
+  PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view line, cursor_.TakeLine());
+  const std::string module(line);  // the view ends with the next line
   PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view name, cursor_.TakeLine());
   if (!IsPythonText(module) || !IsPythonText(name)) {
     return Bad("pickle_utf8", "the name of a global is not UTF-8");
@@ -290,7 +302,20 @@ absl::Status PickleMachine::Build(int) {
   if (builder_.kind(Top()) != NodeKind::kObject) {
     return Bad("pickle_type", "a state is attached to no object");
   }
+  if (resolver_.IsBareTensor(Top())) {
+    PENSTOCK_ASSIGN_OR_RETURN(const std::optional<NodeId> tensor,
+                              resolver_.BareTensorWith(state));
+    if (tensor) return ReplaceBareTensor(*tensor);
+  }
   return AsTypeError(builder_.SetState(Top(), state));
+}
+
+// Python fills the object that the memo has; a node's kind cannot change.
+absl::Status PickleMachine::ReplaceBareTensor(NodeId tensor) {
+  const auto place = bare_tensors_.find(TakeTop());
+  PENSTOCK_RETURN_IF_ERROR(Push(tensor));
+  if (place == bare_tensors_.end()) return absl::OkStatus();
+  return Remember(place->second);
 }
 
 absl::Status PickleMachine::PersId(int) {

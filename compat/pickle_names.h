@@ -17,6 +17,14 @@ struct GlobalName {
   absl::string_view name;
 };
 
+// How a pickle names the storages that lie outside of it (pytorch-format.md 4).
+enum class PersistentIds {
+  kNone,    // there are none: pickle.dump
+  kZip,     // ('storage', class, key, location, count)
+  kLegacy,  // the same and (view key, offset, count) or None;
+            // ('module', class, source file, source)
+};
+
 // Pickles of protocol 0 to 2 name globals as Python 2 did. These two are what
 // CPython's `fix_imports` does on reading and on writing (its _compat_pickle);
 // a name that neither side renamed comes back as it is.

@@ -4,10 +4,20 @@
 
 namespace penstock {
 
+absl::StatusOr<PickleResult> ReadPickle(const PickleInput& input,
+                                        const PickleSurroundings& around,
+                                        const PickleLimits& limits) {
+  return pickle::PickleMachine(input, around, limits).Run();
+}
+
 absl::StatusOr<PickleResult> ReadPickle(absl::Span<const uint8_t> pickle,
                                         const StorageResolver& storages,
                                         const PickleLimits& limits) {
-  return pickle::PickleMachine(pickle, storages, limits).Run();
+  PickleInput input;
+  input.bytes = pickle;
+  PickleSurroundings around;
+  around.storages = storages;
+  return ReadPickle(input, around, limits);
 }
 
 }  // namespace penstock

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "compat/pickle_cursor.h"
 #include "compat/pickle_resolve.h"
 #include "core/value.h"
 
@@ -36,7 +37,7 @@ struct PickleResult {
   std::vector<std::string> warnings;
 };
 
-// Reads the pickle at the front of `pickle`, of any protocol from 0 to 5.
+// Reads the pickle at the front of `input`, of any protocol from 0 to 5.
 //
 // Builds a graph and can call nothing: what Python would build by a call is a
 // node of its own kind where PickleResolver knows it, else an inert object.
@@ -53,6 +54,14 @@ struct PickleResult {
 //                       pickle_number, and PickleResolver's
 //   kResourceExhausted  pickle_limit: beyond `limits`
 //   the resolver's own  for a storage
+//
+// Where the input is a file, bytes that are only there to be opened by
+// _load_from_bytes stay in it.
+absl::StatusOr<PickleResult> ReadPickle(const PickleInput& input,
+                                        const PickleSurroundings& around,
+                                        const PickleLimits& limits = {});
+
+// The same for the data.pkl of a zip file.
 absl::StatusOr<PickleResult> ReadPickle(absl::Span<const uint8_t> pickle,
                                         const StorageResolver& storages,
                                         const PickleLimits& limits = {});

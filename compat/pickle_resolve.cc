@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "compat/pickle_text.h"
 #include "core/checked.h"
 #include "core/python_keys.h"
@@ -15,7 +16,6 @@
 namespace penstock::pickle {
 namespace {
 
-constexpr size_t kMaxKeyBytes = 1024;
 // Warnings may quote the file; it must not fill memory with them.
 constexpr size_t kMaxWarnings = 20;
 constexpr size_t kMaxQuotedBytes = 80;
@@ -50,14 +50,24 @@ absl::Status CheckExtent(absl::Span<const int64_t> shape,
 
 }  // namespace
 
+// FloatStorage and FloatTensor, on whatever device.
+std::optional<PickleResolver::Meaning> PickleResolver::MeaningOfClass(
+    absl::string_view name) {
+  const bool is_tensor = absl::ConsumeSuffix(&name, "Tensor");
+  const std::optional<DType> dtype = DTypeOfStorageClass(
+      is_tensor ? absl::StrCat(name, "Storage") : std::string(name));
+  if (!dtype) return std::nullopt;
+  return Meaning{is_tensor ? Role::kTensorClass : Role::kStorageClass, *dtype};
+}
+
 std::optional<PickleResolver::Meaning> PickleResolver::MeaningInTorch(
     absl::string_view name) {
   if (name == "Size") return Meaning{Role::kSize};
   if (name == "UntypedStorage") return Meaning{Role::kUntypedStorage};
-  if (absl::EndsWith(name, "Storage")) {
-    const std::optional<DType> dtype = DTypeOfStorageClass(name);
-    if (dtype) return Meaning{Role::kStorageClass, *dtype};
-  } else if (const std::optional<DType> dtype = DTypeFromTorchName(name)) {
+  if (const std::optional<Meaning> meaning = MeaningOfClass(name)) {
+    return meaning;
+  }
+  if (const std::optional<DType> dtype = DTypeFromTorchName(name)) {
     return Meaning{Role::kDType, *dtype};
   }
   return std::nullopt;
@@ -75,6 +85,7 @@ std::optional<PickleResolver::Meaning> PickleResolver::MeaningOf(
       {"torch._utils", "_rebuild_tensor_v2", Role::kRebuildTensorV2},
       {"torch._utils", "_rebuild_tensor_v3", Role::kRebuildTensorV3},
       {"torch.storage", "UntypedStorage", Role::kUntypedStorage},
+      {"torch.storage", "_load_from_bytes", Role::kLoadFromBytes},
       {"_codecs", "encode", Role::kEncode},
       {"builtins", "bytes", Role::kBytes},
       {"builtins", "bytearray", Role::kByteArray},
@@ -84,8 +95,7 @@ std::optional<PickleResolver::Meaning> PickleResolver::MeaningOf(
   };
   if (global.module == "torch") return MeaningInTorch(global.name);
   if (global.module == "torch.cuda") {
-    const std::optional<DType> dtype = DTypeOfStorageClass(global.name);
-    if (dtype) return Meaning{Role::kStorageClass, *dtype};
+    if (const auto meaning = MeaningOfClass(global.name)) return meaning;
   }
   for (const Entry& entry : kEntries) {
     if (entry.name == global.name && entry.module == global.module) {
@@ -146,6 +156,8 @@ absl::StatusOr<NodeId> PickleResolver::Call(NodeId callable, NodeId args) {
 absl::StatusOr<std::optional<NodeId>> PickleResolver::CallBuiltin(
     Role role, const Args& args) {
   switch (role) {
+    case Role::kLoadFromBytes:
+      return LoadFromBytes(args);
     case Role::kEncode:
       return Encode(args);
     case Role::kBytes:
@@ -232,14 +244,6 @@ absl::StatusOr<NodeId> PickleResolver::RebuildTensor(Role role,
     return Bad("tensor_args", "the first argument of a tensor is no storage");
   }
   PENSTOCK_ASSIGN_OR_RETURN(const DType dtype, TensorDType(role, args));
-  PENSTOCK_ASSIGN_OR_RETURN(const int64_t offset, Offset(args[1]));
-  PENSTOCK_ASSIGN_OR_RETURN(std::vector<int64_t> shape, Dims(args[2]));
-  PENSTOCK_ASSIGN_OR_RETURN(std::vector<int64_t> strides, Dims(args[3]));
-  if (shape.size() != strides.size()) {
-    return Bad("tensor_args", absl::StrFormat("%d sizes but %d strides",
-                                              shape.size(), strides.size()));
-  }
-  PENSTOCK_RETURN_IF_ERROR(CheckExtent(shape, strides, offset));
   uint8_t flags = 0;
   if (role != Role::kRebuildTensor) {
     if (builder_.kind(args[4]) != NodeKind::kBool) {
@@ -252,11 +256,48 @@ absl::StatusOr<NodeId> PickleResolver::RebuildTensor(Role role,
       flags |= more;
     }
   }
+  return MakeTensor(args, dtype, flags);
+}
+
+// Of (storage, offset, sizes, strides...).
+absl::StatusOr<NodeId> PickleResolver::MakeTensor(const Args& args, DType dtype,
+                                                  uint8_t flags) {
+  PENSTOCK_ASSIGN_OR_RETURN(const int64_t offset, Offset(args[1]));
+  PENSTOCK_ASSIGN_OR_RETURN(std::vector<int64_t> shape, Dims(args[2]));
+  PENSTOCK_ASSIGN_OR_RETURN(std::vector<int64_t> strides, Dims(args[3]));
+  if (shape.size() != strides.size()) {
+    return Bad("tensor_args", absl::StrFormat("%d sizes but %d strides",
+                                              shape.size(), strides.size()));
+  }
+  PENSTOCK_RETURN_IF_ERROR(CheckExtent(shape, strides, offset));
   absl::StatusOr<Tensor> tensor =
       Tensor::Make(builder_.AsStorage(args[0]), dtype, std::move(shape),
                    std::move(strides), offset);
   if (!tensor.ok()) return Bad("tensor_bounds", tensor.status().message());
+  PENSTOCK_ASSIGN_OR_RETURN(tensor, RootTensor(args[0], *tensor));
   return builder_.Tensor(*tensor, flags);
+}
+
+bool PickleResolver::IsBareTensor(NodeId id) const {
+  if (builder_.kind(id) != NodeKind::kObject) return false;
+  const std::optional<Meaning> meaning =
+      FindMeaning(builder_.object_child(id, ObjectChild::kCallable));
+  return meaning && meaning->role == Role::kTensorClass &&
+         builder_.children(builder_.object_child(id, ObjectChild::kArgs))
+             .empty() &&
+         builder_.object_child(id, ObjectChild::kState) == kNoNode;
+}
+
+absl::StatusOr<std::optional<NodeId>> PickleResolver::BareTensorWith(
+    NodeId state) {
+  const Args parts =
+      builder_.kind(state) == NodeKind::kTuple ? ChildrenOf(state) : Args();
+  if (parts.size() != 4 || builder_.kind(parts[0]) != NodeKind::kStorage) {
+    return std::optional<NodeId>();
+  }
+  const DType dtype = builder_.storage_dtype(parts[0]).value_or(DType::kUInt8);
+  PENSTOCK_ASSIGN_OR_RETURN(const NodeId tensor, MakeTensor(parts, dtype, 0));
+  return std::optional<NodeId>(tensor);
 }
 
 absl::StatusOr<DType> PickleResolver::TensorDType(Role role,
@@ -349,103 +390,6 @@ absl::StatusOr<uint8_t> PickleResolver::MetadataFlags(NodeId metadata) {
     }
   }
   return flags;
-}
-
-absl::StatusOr<NodeId> PickleResolver::PersistentObject(NodeId id) {
-  if (builder_.kind(id) != NodeKind::kTuple ||
-      builder_.children(id).size() != 5) {
-    return Bad("persid_bad",
-               "expected ('storage', class, key, location, count)");
-  }
-  const Args parts = ChildrenOf(id);
-  PENSTOCK_ASSIGN_OR_RETURN(const StorageReference reference,
-                            ParseReference(parts));
-  const DType dtype = reference.dtype.value_or(DType::kUInt8);
-  auto known = known_storages_.find(reference.key);
-  if (known == known_storages_.end()) {
-    PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage,
-                              storages_(reference));
-    known = known_storages_
-                .emplace(reference.key, KnownStorage{std::move(storage), dtype})
-                .first;
-  }
-  const KnownStorage& found = known->second;
-  if (found.dtype != dtype) {
-    return Bad("storage_dtype_conflict",
-               absl::StrFormat("storage %s is %s here and was %s before",
-                               reference.key, InfoOf(dtype).name,
-                               InfoOf(found.dtype).name));
-  }
-  if (found.storage->size_bytes() != reference.size_bytes) {
-    return Bad("storage_size",
-               absl::StrFormat("storage %s has %d bytes, the pickle says %d",
-                               reference.key, found.storage->size_bytes(),
-                               reference.size_bytes));
-  }
-  return builder_.Storage(found.storage, reference.dtype);
-}
-
-absl::StatusOr<StorageReference> PickleResolver::ParseReference(
-    const Args& id) const {
-  StorageReference reference;
-  if (Text(id[0]) != "storage") {
-    return Bad("persid_bad", "the first word is not 'storage'");
-  }
-  const std::optional<Meaning> meaning = FindMeaning(id[1]);
-  if (meaning && meaning->role == Role::kStorageClass) {
-    reference.dtype = meaning->dtype;
-  } else if (!meaning || meaning->role != Role::kUntypedStorage) {
-    return Bad("persid_bad", "the second part is no storage class of torch");
-  }
-  PENSTOCK_ASSIGN_OR_RETURN(reference.key, StorageKey(id[2]));
-  const std::optional<std::string> location = Text(id[3]);
-  if (!location || location->size() > kMaxKeyBytes) {
-    return Bad("persid_bad", "the location is no short text");
-  }
-  reference.location = *location;
-  const NodeKind kind = builder_.kind(id[4]);
-  if (kind == NodeKind::kBigInt) {
-    return Bad("tensor_overflow", "an element count does not fit 64 bits");
-  }
-  if (kind != NodeKind::kInt) {
-    return Bad("persid_bad", "the element count is no int");
-  }
-  reference.num_elements = builder_.AsInt(id[4]);
-  if (reference.num_elements < 0) {
-    return Bad("storage_size",
-               absl::StrFormat("storage %s has %d elements", reference.key,
-                               reference.num_elements));
-  }
-  // Of packed dtypes the count is in bytes, which is their element size here.
-  const int element_bytes =
-      InfoOf(reference.dtype.value_or(DType::kUInt8)).size_bytes;
-  const std::optional<int64_t> size =
-      CheckedMultiply(reference.num_elements, element_bytes);
-  if (!size) {
-    return Bad(
-        "tensor_overflow",
-        absl::StrFormat("storage %s: %d elements of %d bytes", reference.key,
-                        reference.num_elements, element_bytes));
-  }
-  reference.size_bytes = *size;
-  return reference;
-}
-
-absl::StatusOr<std::string> PickleResolver::StorageKey(NodeId id) const {
-  if (builder_.kind(id) == NodeKind::kInt && builder_.AsInt(id) >= 0) {
-    return absl::StrCat(builder_.AsInt(id));
-  }
-  const std::optional<std::string> key = Text(id);
-  if (!key || key->empty() || key->size() > kMaxKeyBytes) {
-    return Bad("persid_bad", "the storage key is no short text");
-  }
-  constexpr absl::string_view kForbidden("/\\\0", 3);
-  if (absl::string_view(*key).find_first_of(kForbidden) !=
-          absl::string_view::npos ||
-      absl::StrContains(*key, "..")) {
-    return Bad("persid_bad", "the storage key has a separator or '..' in it");
-  }
-  return *key;
 }
 
 std::optional<std::string> PickleResolver::Text(NodeId id) const {

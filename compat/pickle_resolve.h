@@ -13,16 +13,27 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "compat/pickle_names.h"
 #include "core/dtype.h"
+#include "core/file.h"
 #include "core/graph_builder.h"
 #include "core/storage.h"
+#include "core/tensor.h"
 
 namespace penstock {
+
+// A part of another storage that old files call a storage (torch 0.1.10 to
+// 0.4.0). In bytes, within the other.
+struct StorageView {
+  std::string key;
+  int64_t offset_bytes = 0;
+  int64_t size_bytes = 0;
+};
 
 // One storage that a pickle names by a persistent id.
 struct StorageReference {
@@ -31,26 +42,56 @@ struct StorageReference {
   std::string location;        // "cpu", "cuda:0"...
   int64_t num_elements = 0;    // of `dtype`, bytes where untyped
   int64_t size_bytes = 0;      // the same in bytes, checked
+  // If set, the view is what is asked for, and the rest says of what. Only in
+  // PersistentIds::kLegacy.
+  std::optional<StorageView> view;
 };
 
 // Gives the storage of a reference, with its location set and of exactly
-// size_bytes. Called once for each key.
+// size_bytes, of the view's where there is one. Called once for each key, and
+// once for each view's key, by then its `key` has had its call.
 using StorageResolver =
     std::function<absl::StatusOr<std::shared_ptr<const Storage>>(
         const StorageReference&)>;
+
+// A file in a bytes object, and where in the pickle's own file it is; -1 where
+// it is only in memory.
+struct NestedFile {
+  std::shared_ptr<const RandomAccessFile> file;
+  int64_t offset = -1;
+};
+
+// The one storage that such a file holds.
+struct NestedStorage {
+  std::shared_ptr<const Storage> storage;
+  std::optional<DType> dtype;  // nothing where untyped
+};
+
+// Opens what torch.storage._load_from_bytes is given (pytorch-format.md 5);
+// nothing where it holds something else than a storage.
+using NestedResolver =
+    std::function<absl::StatusOr<std::optional<NestedStorage>>(NestedFile)>;
+
+// What lies around a pickle.
+struct PickleSurroundings {
+  PersistentIds persistent_ids = PersistentIds::kZip;
+  StorageResolver storages;  // may be null with kNone
+  NestedResolver nested;     // null: _load_from_bytes stays an inert object
+};
 
 namespace pickle {
 
 // Turns what is known into nodes of its own kind and leaves the rest inert
 // (pytorch-format.md 5 and 5.1): plain tensors and storages, bytes, bytearray,
-// set, frozenset and complex. Thread-compatible.
+// set, frozenset and complex; the tensors of torch 0.1.10, which are objects
+// with a state; storages that are files within bytes. Thread-compatible.
 //
 // Errors begin with their name in pytorch-format.md 17 and are kDataLoss.
 class PickleResolver {
  public:
   // Both must outlive it.
-  PickleResolver(GraphBuilder& builder, const StorageResolver& storages)
-      : builder_(builder), storages_(storages) {}
+  PickleResolver(GraphBuilder& builder, const PickleSurroundings& around)
+      : builder_(builder), around_(around) {}
 
   // To be told of each global that is made; `name` is Python 3's.
   void NoteGlobal(NodeId global, GlobalName name);
@@ -60,10 +101,22 @@ class PickleResolver {
   // Errors: tensor_args, tensor_overflow, tensor_bounds, pickle_type.
   absl::StatusOr<NodeId> Call(NodeId callable, NodeId args);
 
-  // The storage of ('storage', class, key, location, count).
-  // Errors: persid_bad, tensor_overflow, storage_size, storage_dtype_conflict,
-  // and the storage resolver's.
+  // The storage, or the class, that a persistent id stands for.
+  // Errors: persid_bad, tensor_overflow, tensor_bounds, storage_size,
+  // storage_dtype_conflict, and the storage resolver's.
   absl::StatusOr<NodeId> PersistentObject(NodeId id);
+
+  // True for torch.storage._load_from_bytes where there is a nested resolver.
+  bool OpensFiles(NodeId id) const;
+  // Calling it with `bytes`, a node that stands for all of `file`, gives the
+  // file's storage from now on. False where it holds none.
+  absl::StatusOr<bool> Lend(NodeId bytes, NestedFile file);
+
+  // True for torch.FloatTensor() and the like: a tensor once it has its state.
+  bool IsBareTensor(NodeId id) const;
+  // That tensor; nothing where the state is none of a tensor.
+  // Errors: as Call.
+  absl::StatusOr<std::optional<NodeId>> BareTensorWith(NodeId state);
 
   // pickle_type for what Python cannot hash: it can be no key nor in a set.
   absl::Status CheckHashable(NodeId id) const;
@@ -77,7 +130,9 @@ class PickleResolver {
     kRebuildTensorV3,
     kStorageClass,  // with a dtype
     kUntypedStorage,
-    kDType,  // with a dtype
+    kDType,        // with a dtype
+    kTensorClass,  // torch.FloatTensor
+    kLoadFromBytes,
     kSize,
     kEncode,
     kBytes,
@@ -94,10 +149,18 @@ class PickleResolver {
     std::shared_ptr<const Storage> storage;
     DType dtype;  // kUInt8 where untyped
   };
+  // A storage node that is a part of another storage.
+  struct KnownView {
+    std::string key;  // of the other storage
+    StorageView view;
+    std::shared_ptr<const Storage> root;     // that storage
+    std::shared_ptr<const Storage> storage;  // the part, as one of its own
+  };
   using Args = std::vector<NodeId>;
 
   static std::optional<Meaning> MeaningOf(GlobalName name);
   static std::optional<Meaning> MeaningInTorch(absl::string_view name);
+  static std::optional<Meaning> MeaningOfClass(absl::string_view name);
 
   std::optional<Meaning> FindMeaning(NodeId id) const;
   Args ChildrenOf(NodeId id) const;
@@ -111,21 +174,37 @@ class PickleResolver {
   std::optional<NodeId> MakeComplex(const Args& args);
   absl::StatusOr<std::optional<NodeId>> MakeSet(Role role, const Args& args);
 
+  absl::StatusOr<std::optional<NodeId>> LoadFromBytes(const Args& args);
+
   absl::StatusOr<NodeId> RebuildTensor(Role role, const Args& args);
+  absl::StatusOr<NodeId> MakeTensor(const Args& args, DType dtype,
+                                    uint8_t flags);
+  // Where the tensor of a storage node lies, once it was proven to be within
+  // its view.
+  absl::StatusOr<Tensor> RootTensor(NodeId storage, const Tensor& tensor) const;
   absl::StatusOr<DType> TensorDType(Role role, const Args& args) const;
   absl::StatusOr<int64_t> Offset(NodeId id) const;
   absl::StatusOr<std::vector<int64_t>> Dims(NodeId id) const;
   void NoteHooks(NodeId hooks);
   absl::StatusOr<uint8_t> MetadataFlags(NodeId metadata);
 
+  absl::StatusOr<NodeId> ModuleClass(NodeId id);
   absl::StatusOr<StorageReference> ParseReference(const Args& id) const;
+  absl::StatusOr<std::optional<StorageView>> ParseView(
+      NodeId id, const StorageReference& root) const;
+  absl::StatusOr<const KnownStorage*> Know(const StorageReference& reference);
+  absl::StatusOr<NodeId> ViewNode(const StorageReference& reference,
+                                  const KnownStorage& root);
   absl::StatusOr<std::string> StorageKey(NodeId id) const;
   std::optional<std::string> Text(NodeId id) const;
 
   GraphBuilder& builder_;
-  const StorageResolver& storages_;
+  const PickleSurroundings& around_;
   absl::flat_hash_map<NodeId, Meaning> meanings_;
   absl::flat_hash_map<std::string, KnownStorage> known_storages_;
+  absl::node_hash_map<std::string, KnownView> known_views_;
+  absl::flat_hash_map<NodeId, const KnownView*> views_;  // by storage node
+  absl::flat_hash_map<NodeId, NestedStorage> lent_;      // by bytes node
   std::vector<std::string> warnings_;
 };
 

@@ -8,11 +8,13 @@
 
 namespace penstock::pickle {
 
-TensorEmitter::TensorEmitter(const GraphTables& tables, PickleEmitter& emit)
+TensorEmitter::TensorEmitter(const GraphTables& tables, PersistentIds ids,
+                             PickleEmitter& emit)
     : tables_(tables),
+      ids_(ids),
       emit_(emit),
       types_(tables.storages.size()),
-      keys_(tables.storages.size(), kNoMemo) {
+      keys_(tables.storages.size()) {
   for (const Node& node : tables.nodes) {
     if (node.kind == NodeKind::kTensor) {
       const TensorRow& row = tables.tensors[node.payload];
@@ -82,7 +84,7 @@ void TensorEmitter::Metadata(uint8_t flags) {
   emit_.Code(is_both ? kSetItems : kSetItem);
 }
 
-// out.
+// A storage that is a value itself.
 void TensorEmitter::BareStorage(const Node& bare) {
   const uint32_t storage = static_cast<uint32_t>(bare.payload);
   std::optional<DType> type;
@@ -102,14 +104,9 @@ void TensorEmitter::StorageId(uint32_t storage, std::optional<DType> type) {
     emit_.Global("torch", StorageClassName(*type));
   } else {
     emit_.Global("torch.storage", "UntypedStorage");
+    types_[storage].written_untyped = true;
   }
-  MemoIndex& key = keys_[storage];
-  if (key == kNoMemo) {
-    key = emit_.Str(absl::StrCat(storage_order_.size()));
-    storage_order_.push_back(storage);
-  } else {
-    emit_.Get(key);
-  }
+  StorageKey(storage);
   if (SharesByValue(bytes.location())) {
     emit_.SharedStr(bytes.location());
   } else {
@@ -117,9 +114,34 @@ void TensorEmitter::StorageId(uint32_t storage, std::optional<DType> type) {
   }
   emit_.Int(bytes.size_bytes() /
             InfoOf(type.value_or(DType::kUInt8)).size_bytes);
+  if (ids_ == PersistentIds::kLegacy) emit_.Code(kNone);  // no view
   emit_.Code(kTuple);
   emit_.Put();
   emit_.Code(kBinPersId);
+}
+
+// torch has one string for all mentions of a key; in the legacy stream it makes
+// one for each.
+void TensorEmitter::StorageKey(uint32_t storage) {
+  Key& key = keys_[storage];
+  const bool is_new = key.number < 0;
+  if (is_new) {
+    key.number = static_cast<int64_t>(storage_order_.size());
+    storage_order_.push_back(storage);
+  }
+  if (is_new || ids_ == PersistentIds::kLegacy) {
+    key.memo = emit_.Str(absl::StrCat(key.number));
+  } else {
+    emit_.Get(key.memo);
+  }
+}
+
+std::vector<int64_t> TensorEmitter::untyped_storages() const {
+  std::vector<int64_t> numbers;
+  for (size_t i = 0; i < types_.size(); ++i) {
+    if (types_[i].written_untyped) numbers.push_back(i);
+  }
+  return numbers;
 }
 
 }  // namespace penstock::pickle

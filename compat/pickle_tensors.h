@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compat/pickle_emitter.h"
+#include "compat/pickle_names.h"
 #include "core/dtype.h"
 #include "core/graph_tables.h"
 #include "core/storage.h"
@@ -21,7 +22,8 @@ namespace penstock::pickle {
 class TensorEmitter {
  public:
   // Both must outlive it; `tables` are proven.
-  TensorEmitter(const GraphTables& tables, PickleEmitter& emit);
+  TensorEmitter(const GraphTables& tables, PersistentIds ids,
+                PickleEmitter& emit);
 
   // A kTensor node; gives its place in the memo.
   MemoIndex Tensor(const Node& node);
@@ -30,6 +32,8 @@ class TensorEmitter {
 
   // As PickledCheckpoint::storage_order, so far.
   const std::vector<int64_t>& storage_order() const { return storage_order_; }
+  // As PickledCheckpoint::untyped_storages, so far.
+  std::vector<int64_t> untyped_storages() const;
   // True where a bare storage had to lose its element type.
   bool has_retyped_storage() const { return has_retyped_storage_; }
 
@@ -37,18 +41,26 @@ class TensorEmitter {
   struct Type {
     std::optional<DType> dtype;  // kUInt8 where untyped
     bool conflict = false;
+    bool written_untyped = false;
+  };
+
+  struct Key {
+    int64_t number = -1;       // -1: not mentioned yet
+    MemoIndex memo = kNoMemo;  // its last string
   };
 
   static void Note(Type& type, const Storage& storage, DType dtype);
   // The class for a view of `dtype`; nothing: UntypedStorage.
   std::optional<DType> ClassFor(uint32_t storage, DType dtype) const;
   void StorageId(uint32_t storage, std::optional<DType> type);
+  void StorageKey(uint32_t storage);
   void Metadata(uint8_t flags);
 
   const GraphTables& tables_;
+  const PersistentIds ids_;
   PickleEmitter& emit_;
-  std::vector<Type> types_;      // by storage
-  std::vector<MemoIndex> keys_;  // by storage: the string of its key
+  std::vector<Type> types_;  // by storage
+  std::vector<Key> keys_;    // by storage
   std::vector<int64_t> storage_order_;
   bool has_retyped_storage_ = false;
 };

@@ -43,11 +43,12 @@ struct Run {
 
 class PickleWriter {
  public:
-  PickleWriter(const Graph& graph, int protocol, int64_t max_bytes)
+  PickleWriter(const Graph& graph, int protocol,
+               const PickleWriteOptions& options)
       : tables_(graph.tables()),
-        max_bytes_(max_bytes),
+        max_bytes_(options.max_bytes),
         emit_(protocol),
-        tensors_(tables_, emit_),
+        tensors_(tables_, options.persistent_ids, emit_),
         memo_(tables_.nodes.size(), kNoMemo) {}
 
   absl::Status Write(NodeId root);
@@ -125,6 +126,7 @@ PickledCheckpoint PickleWriter::Take() && {
   PickledCheckpoint result;
   result.pickle = std::move(emit_).Take();
   result.storage_order = tensors_.storage_order();
+  result.untyped_storages = tensors_.untyped_storages();
   if (tensors_.has_retyped_storage()) {
     result.warnings.push_back(
         "a bare typed storage is written as an UntypedStorage: it has views of "
@@ -486,8 +488,7 @@ absl::StatusOr<PickledCheckpoint> WritePickle(
   const Graph& graph = *root.graph();
   const absl::string_view need = pickle::NeedOfProtocol4(graph.tables());
   const bool is_raised = options.protocol == 2 && !need.empty();
-  pickle::PickleWriter writer(graph, is_raised ? 4 : options.protocol,
-                              options.max_bytes);
+  pickle::PickleWriter writer(graph, is_raised ? 4 : options.protocol, options);
   PENSTOCK_RETURN_IF_ERROR(writer.Write(root.id()));
   PickledCheckpoint result = std::move(writer).Take();
   if (is_raised) {

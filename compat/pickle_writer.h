@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "compat/pickle_names.h"
 #include "core/value.h"
 
 namespace penstock {
@@ -17,13 +18,19 @@ struct PickleWriteOptions {
   // raises it to 4 by itself, with a warning.
   int protocol = 2;
   int64_t max_bytes = int64_t{1} << 30;
+  // kZip or kLegacy.
+  PersistentIds persistent_ids = PersistentIds::kZip;
 };
 
 struct PickledCheckpoint {
   std::string pickle;
   // Numbers of the graph's storages in order of first occurrence: the record
   // `data/i` is storage_order[i].
+  // The key of that storage is i, in decimal. torch's legacy keys are
+  // addresses, so that no two of its files are equal; ours always are.
   std::vector<int64_t> storage_order;
+  // Numbers of the storages that some place calls an UntypedStorage, ascending.
+  std::vector<int64_t> untyped_storages;
   std::vector<std::string> warnings;  // for people
 };
 
