@@ -1,6 +1,6 @@
 """Runs the `penstock` command for tests.
 
-The binary is the one in the runfiles, or PENSTOCK_BINARY for a run by hand.
+The binary is the one that Bazel built, or PENSTOCK_BINARY.
 """
 
 import json
@@ -13,10 +13,14 @@ import tempfile
 
 def binary():
     by_hand = os.environ.get('PENSTOCK_BINARY')
-    if by_hand:
-        return os.path.abspath(by_hand)
-    return os.path.join(os.environ['TEST_SRCDIR'], os.environ['TEST_WORKSPACE'],
-                        'cli', 'penstock')
+    return os.path.abspath(by_hand) if by_hand else runfile('cli', 'penstock')
+
+
+def runfile(*parts):
+    """What Bazel built: beside this file in the runfiles, else in the source tree."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    built = os.path.join(root, *parts)
+    return built if os.path.exists(built) else os.path.join(root, 'bazel-bin', *parts)
 
 
 def environment():

@@ -150,9 +150,12 @@ def at_locations(*locations):
 
 def element_bytes(checkpoint):
     """By storage: width of what has to be swapped."""
-    widths, work = {}, [checkpoint]
+    widths, work, seen = {}, [checkpoint], set()
     while work:
         value = work.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
         if isinstance(value, dict):
             work += value.values()
         elif isinstance(value, (list, tuple)):
