@@ -57,6 +57,12 @@ std::optional<Bytes> FindZip64(Bytes extra) {
   return found.value_or(Bytes());
 }
 
+// What torch takes for one name stands together.
+bool IsNameBefore(absl::string_view a, absl::string_view b) {
+  const int order = CompareRecordNames(a, b);
+  return order != 0 ? order < 0 : a < b;
+}
+
 }  // namespace
 
 // The steps of ReadZipDirectory. Thread-compatible.
@@ -271,12 +277,13 @@ absl::Status ZipDirectoryReader::SortNames() {
   by_name.resize(entries.size());
   std::iota(by_name.begin(), by_name.end(), 0);
   std::sort(by_name.begin(), by_name.end(), [&](uint32_t a, uint32_t b) {
-    return CompareRecordNames(entries[a].name, entries[b].name) < 0;
+    return IsNameBefore(entries[a].name, entries[b].name);
   });
   for (size_t i = 1; i < by_name.size(); ++i) {
     const ZipEntry& a = entries[by_name[i - 1]];
     const ZipEntry& b = entries[by_name[i]];
-    if (CompareRecordNames(a.name, b.name) == 0) {
+    if (CompareRecordNames(a.name, b.name) == 0 &&
+        (limits_.ignores_case || a.name == b.name)) {
       return Bad("zip_duplicate", b,
                  absl::StrFormat("has the name of %s at offset %d, and torch "
                                  "ignores case",
@@ -460,7 +467,7 @@ int64_t ZipDirectory::Find(absl::string_view name) const {
   const auto it = std::lower_bound(
       by_name_.begin(), by_name_.end(), name,
       [this](uint32_t entry, absl::string_view wanted) {
-        return CompareRecordNames(entries_[entry].name, wanted) < 0;
+        return IsNameBefore(entries_[entry].name, wanted);
       });
   if (it == by_name_.end() || entries_[*it].name != name) return -1;
   return *it;

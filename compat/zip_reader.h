@@ -29,6 +29,8 @@ struct ZipEntry {
 struct ZipLimits {
   int64_t max_records = 4'000'000;
   int64_t max_directory_bytes = 512 << 20;
+  // Names that differ by case alone are one name to torch, and refused.
+  bool ignores_case = true;
 };
 
 // What a zip file holds. Immutable, thread-safe.
