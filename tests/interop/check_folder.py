@@ -70,9 +70,9 @@ class Command:
         text = penstock_cli.text_of(done.stderr).strip()
         if done.returncode not in (0, 1, 2):
             raise Failure(f'{arguments[0]}: exit code {done.returncode}: {text[-200:]}')
-        if done.returncode == 2 and (text.count('\n') or not text):
-            raise Failure(f'{arguments[0]} refused with {text.count(chr(10)) + 1} lines: '
-                          f'{text[:200]!r}')
+        lines = text.splitlines()
+        if done.returncode == 2 and len(lines) != 1:
+            raise Failure(f'{arguments[0]} refused with {len(lines)} lines: {text[:200]!r}')
         return done.returncode, text, done.stdout
 
     def must(self, *arguments, about=0):
@@ -146,12 +146,12 @@ class Check:
         self.verdict.outcome = 'refused'
         self.verdict.remarks.append(text.replace(self.path, os.path.basename(self.path)))
         if os.listdir(self.folder):
-            raise Failure(f'refused, but left {os.listdir(self.folder)}')
+            raise Failure(f'but left {os.listdir(self.folder)}')
         if folder_judges.knows(self.path):
             how = in_child(lambda: folder_judges.how_it_reads(self.path, self.options),
                            self.options.timeout + self.size / SLOWEST_BYTES_PER_SECOND)
             if how:
-                raise Failure(f'refused, but read by {how}: {text}')
+                raise Failure(f'but read by {how}')
 
     def converted(self):
         info = penstock_cli.json.loads(self.command.must('info', '--json', self.path))
