@@ -464,11 +464,11 @@ absl::Status ZipDirectoryReader::CheckDescriptor(int64_t index, int64_t size,
 }
 
 int64_t ZipDirectory::Find(absl::string_view name) const {
-  const auto it = std::lower_bound(
-      by_name_.begin(), by_name_.end(), name,
-      [this](uint32_t entry, absl::string_view wanted) {
-        return IsNameBefore(entries_[entry].name, wanted);
-      });
+  const auto it =
+      std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                       [this](uint32_t entry, absl::string_view wanted) {
+                         return IsNameBefore(entries_[entry].name, wanted);
+                       });
   if (it == by_name_.end() || entries_[*it].name != name) return -1;
   return *it;
 }
