@@ -51,6 +51,9 @@ const std::string& Checkpoint::codec() const { return opened_->codec; }
 const std::vector<std::string>& Checkpoint::warnings() const {
   return opened_->foreign.warnings;
 }
+const std::optional<Origin>& Checkpoint::origin() const {
+  return opened_->origin;
+}
 const Value& Checkpoint::root() const { return opened_->root; }
 const StateDict& Checkpoint::state_dict() const { return opened_->state_dict; }
 
@@ -96,7 +99,7 @@ absl::StatusOr<Tensor> Checkpoint::ReadRows(absl::string_view name,
 }
 
 absl::StatusOr<Value> Checkpoint::Load() const {
-  const Plan plan = opened_->WholePlan();
+  const Plan plan = opened_->TreePlan();
   absl::flat_hash_map<const Storage*, std::shared_ptr<Storage>> loaded;
   std::vector<MemorySink::Window> windows;
   for (const auto& storage : plan.storages) {

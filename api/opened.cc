@@ -8,11 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "codec/reporting_source.h"
 #include "compat/open_foreign.h"
+#include "compat/origin.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
 namespace penstock {
-namespace {
 
 Format FormatOf(ForeignFormat format) {
   switch (format) {
@@ -31,8 +31,6 @@ Format FormatOf(ForeignFormat format) {
   }
   return Format::kPt;
 }
-
-}  // namespace
 
 StorageNames NamesOf(const StateDict& state_dict) {
   StorageNames names;
@@ -80,6 +78,12 @@ absl::Status Checkpoint::Opened::OpenAs(
       if (key == "writer") writer = value;
       if (key == "codec") codec = value;
     }
+    PENSTOCK_ASSIGN_OR_RETURN(const std::optional<OriginInfo> info,
+                              OriginOf(native->index()));
+    if (info.has_value()) {
+      origin = Origin{FormatOf(info->format), info->file_bytes,
+                      info->skeleton_bytes};
+    }
   } else {
     PENSTOCK_ASSIGN_OR_RETURN(foreign, OpenForeign(kind, std::move(file)));
     format = FormatOf(foreign.format);
@@ -88,6 +92,11 @@ absl::Status Checkpoint::Opened::OpenAs(
   }
   PENSTOCK_ASSIGN_OR_RETURN(state_dict, StateDict::FromValue(root));
   names = NamesOf(state_dict);
+  if (native != nullptr) {
+    for (const auto& attachment : native->index().attachments) {
+      names.emplace(attachment.get(), "(origin)");
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -99,8 +108,8 @@ Checkpoint::Opened::Run Checkpoint::Opened::NewRun() const {
   return run;
 }
 
-Plan Checkpoint::Opened::WholePlan() const {
-  return native != nullptr ? native->FilePlan()
+Plan Checkpoint::Opened::TreePlan() const {
+  return native != nullptr ? native->TreePlan()
                            : PlanInOrder(root.graph()->storages());
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ using StorageNames = absl::flat_hash_map<const Storage*, std::string>;
 StorageNames NamesOf(const StateDict& state_dict);
 // Of a plan's storages, in its order; "?" for one without a tensor.
 std::vector<std::string> NamesFor(const Plan& plan, const StorageNames& names);
+
+Format FormatOf(ForeignFormat format);
 
 FileSystem& FilesOf(const RunOptions& options);
 PumpOptions PumpOptionsOf(const RunOptions& options);
@@ -57,12 +60,13 @@ struct Checkpoint::Opened {
   StorageNames names;
   std::string writer;
   std::string codec = "none";
+  std::optional<Origin> origin;
 
   absl::Status OpenAs(FileKind kind,
                       std::shared_ptr<const RandomAccessFile> file);
   Run NewRun() const;
-  // The plan that reads everything in the order of the file.
-  Plan WholePlan() const;
+  // The plan that reads every tensor in the order of the file.
+  Plan TreePlan() const;
   // The elements of `view`, which is `entry`'s tensor or rows of it.
   absl::StatusOr<Tensor> Read(const NamedTensor& entry,
                               const Tensor& view) const;

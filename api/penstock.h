@@ -43,6 +43,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -88,13 +89,33 @@ struct RunOptions {
 
 // ---------------------------------------------------------------------- Save
 
+// Whether a native file keeps what is not tensors of the file that it is made
+// from, so that this very file can be given back.
+enum class OriginMode {
+  kAuto,  // unless that takes more than 64 KiB and an eighth of the file
+  kAlways,
+  kNever,
+};
+
+// What Convert does with a native file that has an origin of the wanted format.
+enum class Writing {
+  kRestore,  // give the original file back, byte for byte
+  kAnew,     // write what the tree says, as the format's own library does
+};
+
 struct SaveOptions {
   Format format = Format::kNative;
   Codec codec = Codec::kZstd;  // of native files
+  OriginMode origin = OriginMode::kAuto;
+  Writing writing = Writing::kRestore;
   RunOptions run;
 };
 
-// The options for a file of this name: pt for .pt, .pth, .bin and .ckpt.
+// What a file of this name holds: pt for .pt, .pth, .bin, .ckpt and .jit,
+// safetensors, npz, npy, pickle for .pkl, native for .pstk; nothing for others.
+std::optional<Format> FormatOfName(absl::string_view path);
+
+// The defaults for a file of this name; native for an unknown one.
 SaveOptions SaveOptionsFor(absl::string_view path);
 
 struct SaveReport {
@@ -103,8 +124,9 @@ struct SaveReport {
   std::string codec_reason;    // why kAuto settled so; else empty
   int64_t raw_bytes = 0;       // of all storages
   int64_t file_bytes = 0;
-  double seconds = 0;  // to durable
-  int threads = 0;     // that did work
+  double seconds = 0;     // to durable
+  int threads = 0;        // that did work
+  bool restored = false;  // the original file, byte for byte
   std::vector<std::string> warnings;
 };
 
@@ -118,6 +140,13 @@ absl::StatusOr<SaveReport> Save(const Value& checkpoint,
                                 const std::string& path);
 
 // ---------------------------------------------------------------------- Open
+
+// The file that a native file was made from.
+struct Origin {
+  Format format = Format::kPt;
+  int64_t file_bytes = 0;
+  int64_t skeleton_bytes = 0;  // of them are no tensors
+};
 
 // How one storage lies in its file.
 struct StorageLayout {
@@ -147,6 +176,8 @@ class Checkpoint {
   const std::string& writer() const;
   // The settled codec of a native file: "zstd", "none"; "none" for a .pt.
   const std::string& codec() const;
+  // The file that a native one was made from, if it can be given back.
+  const std::optional<Origin>& origin() const;
   // What was odd but harmless.
   const std::vector<std::string>& warnings() const;
   // Every Python global that the file names, as "module name". Nothing of it is
@@ -171,6 +202,8 @@ class Checkpoint {
   absl::StatusOr<Value> Load() const;
 
   struct Opened;  // private to api/
+  const Opened& opened() const { return *opened_; }
+
  private:
   explicit Checkpoint(std::unique_ptr<Opened> opened);
 

@@ -14,7 +14,8 @@ namespace {
 // Reads all payload of an open checkpoint; damage goes to report.findings.
 absl::Status VerifyPayload(const Checkpoint::Opened& opened,
                            VerifyReport& report) {
-  const Plan plan = opened.WholePlan();
+  const Plan plan =
+      opened.native != nullptr ? opened.native->FilePlan() : opened.TreePlan();
   const Checkpoint::Opened::Run run = opened.NewRun();
   ReportingSource source(*run.source, NamesFor(plan, opened.names),
                          ReportingSource::OnDamage::kCollect);

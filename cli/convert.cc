@@ -1,11 +1,12 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "api/penstock.h"
 #include "cli/console.h"
@@ -21,6 +22,7 @@ struct Flags {
   std::string destination;
   std::string codec = "zstd";
   std::string format;
+  std::string origin = "auto";
   bool quiet = false;
   RunFlags run;
 };
@@ -31,15 +33,23 @@ Codec CodecOf(const std::string& name) {
   return Codec::kZstd;
 }
 
-// --format, else the destination's extension; else a pipe is native, and a file
-// becomes what the source is not.
-Format FormatFor(const Flags& flags, Format source) {
-  if (flags.format == "pstk") return Format::kNative;
-  if (flags.format == "pt") return Format::kPt;
-  const std::string& name = flags.destination;
-  if (SaveOptionsFor(name).format == Format::kPt) return Format::kPt;
-  if (name == "-" || absl::EndsWith(name, ".pstk")) return Format::kNative;
-  return source == Format::kNative ? Format::kPt : Format::kNative;
+OriginMode OriginModeOf(const std::string& name) {
+  if (name == "always") return OriginMode::kAlways;
+  return name == "never" ? OriginMode::kNever : OriginMode::kAuto;
+}
+
+// --format, else the destination's extension; else a pipe is native, a .pstk
+// becomes what it was made from, and anything else a .pstk.
+Format FormatFor(const Flags& flags, const Checkpoint& source) {
+  for (const Format format : {Format::kNative, Format::kPt}) {
+    if (flags.format == NameOf(format)) return format;
+  }
+  const std::optional<Format> by_name = FormatOfName(flags.destination);
+  if (by_name.has_value()) return *by_name;
+  if (flags.destination == "-" || source.format() != Format::kNative) {
+    return Format::kNative;
+  }
+  return source.origin().has_value() ? source.origin()->format : Format::kPt;
 }
 
 absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
@@ -48,7 +58,10 @@ absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
   PENSTOCK_ASSIGN_OR_RETURN(options.run, flags.run.Options(meter));
   PENSTOCK_ASSIGN_OR_RETURN(Checkpoint source,
                             OpenInput(flags.source, options.run));
-  options.format = FormatFor(flags, source.format());
+  options.format = FormatFor(flags, source);
+  options.origin = OriginModeOf(flags.origin);
+  const bool anew = !flags.format.empty() || flags.origin == "never";
+  if (anew) options.writing = Writing::kAnew;
   if (flags.destination != "-") {
     return Convert(source, flags.destination, options);
   }
@@ -69,6 +82,10 @@ void Print(const Flags& flags, const ConvertReport& report) {
   const SaveReport& saved = report.saved;
   for (const std::string& warning : saved.warnings) {
     std::fprintf(stderr, "penstock: warning: %s\n", Printable(warning).c_str());
+  }
+  if (saved.restored) {
+    std::fprintf(stderr, "restored original (%s): byte for byte\n",
+                 std::string(NameOf(saved.format)).c_str());
   }
   if (!saved.codec_reason.empty()) {
     std::fprintf(stderr, "codec: %s\n", saved.codec_reason.c_str());
@@ -98,8 +115,13 @@ void AddConvert(CLI::App& app, int& exit_code) {
   verb->add_option("--codec", flags->codec, "of a .pstk (default: zstd)")
       ->check(CLI::IsMember({"zstd", "none", "auto"}));
   verb->add_option("--format", flags->format,
-                   "of DST (default: by its extension)")
+                   "of DST, written anew (default: by its extension)")
       ->check(CLI::IsMember({"pstk", "pt"}));
+  verb->add_option("--origin", flags->origin,
+                   "whether a .pstk keeps what it takes to give back the very "
+                   "file it was made from (default: auto, unless that is over "
+                   "64 KiB and an eighth of the file)")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
   verb->add_flag("-q,--quiet", flags->quiet, "no summary");
   flags->run.AddTo(*verb);
   verb->callback([flags, &exit_code] {
