@@ -7,14 +7,13 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "core/dtype.h"
 #include "core/graph_tables.h"
 #include "core/python_keys.h"
 #include "core/python_repr.h"
+#include "core/python_shapes.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -26,56 +25,8 @@ constexpr int64_t kMaxPathBytes = int64_t{1} << 30;
 // names.
 constexpr int64_t kStepsPerByte = 8;
 constexpr int64_t kStepsPerTensor = 64;
+constexpr int64_t kMaxPaths = 4'000'000;  // that FindPath looks at
 constexpr int64_t kNoCycle = INT64_MAX;
-
-using Pair = std::pair<Value, Value>;
-
-// A callable that gives a tensor for a tensor: its place shows that tensor.
-struct Wrapper {
-  absl::string_view module;
-  absl::string_view name;
-  int requires_grad;  // number of that argument; the tensor is number 0
-  int state;          // number of the argument with attributes, or -1
-};
-
-constexpr Wrapper kWrappers[] = {
-    {"torch._utils", "_rebuild_parameter", 1, -1},
-    {"torch._utils", "_rebuild_parameter_with_state", 1, 3},
-    {"torch._utils", "_rebuild_parameter_v2", 1, 3},
-    {"torch._utils", "_rebuild_device_tensor_from_cpu_tensor", 3, -1},
-    {"torch.nn.parameter", "Parameter", 1, -1},
-    {"torch.autograd.variable", "Variable", 1, -1},
-};
-
-bool IsGlobal(const Value& value, absl::string_view module,
-              absl::string_view name) {
-  return value.kind() == NodeKind::kGlobal && value.name() == name &&
-         value.module() == module;
-}
-
-const Wrapper* FindWrapper(const Value& callable, int64_t num_args) {
-  if (num_args == 0) return nullptr;
-  for (const Wrapper& wrapper : kWrappers) {
-    if (IsGlobal(callable, wrapper.module, wrapper.name)) return &wrapper;
-  }
-  return nullptr;
-}
-
-bool IsRetyped(const Value& callable, int64_t num_args) {
-  return num_args == 4 &&
-         (IsGlobal(callable, "torch._tensor", "_rebuild_from_type_v2") ||
-          IsGlobal(callable, "torch._tensor", "_rebuild_from_type"));
-}
-
-bool IsMappingClass(const Value& callable) {
-  return IsGlobal(callable, "collections", "OrderedDict") ||
-         IsGlobal(callable, "collections", "defaultdict") ||
-         IsGlobal(callable, "collections", "Counter");
-}
-
-bool IsSequence(const Value& value) {
-  return value.kind() == NodeKind::kList || value.kind() == NodeKind::kTuple;
-}
 
 bool HoldsNoTensor(NodeKind kind) {
   return kind <= NodeKind::kPy2Str || kind == NodeKind::kStorage ||
@@ -84,69 +35,6 @@ bool HoldsNoTensor(NodeKind kind) {
 
 bool IsTrue(const Value& value) {
   return value.kind() == NodeKind::kBool && value.AsBool();
-}
-
-bool IsMapping(const Value& value) {
-  if (!value) return false;
-  if (value.kind() == NodeKind::kDict) return true;
-  return value.kind() == NodeKind::kObject &&
-         (value.child(ObjectChild::kPairs) ||
-          IsMappingClass(value.child(ObjectChild::kCallable)));
-}
-
-void AppendDictPairs(const Value& dict, std::vector<Pair>& pairs) {
-  for (int64_t i = 0; i < dict.size(); ++i) {
-    pairs.emplace_back(dict.key(i), dict.value(i));
-  }
-}
-
-// Python 2 and copies: OrderedDict([[key, value], ...]); Counter({...}).
-void AppendConstructedPairs(const Value& object, std::vector<Pair>& pairs) {
-  const Value args = object.child(ObjectChild::kArgs);
-  if (args.size() == 0) return;
-  const Value last = args.item(args.size() - 1);
-  if (last.kind() == NodeKind::kDict) return AppendDictPairs(last, pairs);
-  if (!IsSequence(last)) return;
-  for (int64_t i = 0; i < last.size(); ++i) {
-    const Value pair = last.item(i);
-    if (IsSequence(pair) && pair.size() == 2) {
-      pairs.emplace_back(pair.item(0), pair.item(1));
-    }
-  }
-}
-
-// Of what IsMapping takes.
-std::vector<Pair> PairsOf(const Value& mapping) {
-  std::vector<Pair> pairs;
-  if (mapping.kind() == NodeKind::kDict) {
-    AppendDictPairs(mapping, pairs);
-    return pairs;
-  }
-  if (IsMappingClass(mapping.child(ObjectChild::kCallable))) {
-    AppendConstructedPairs(mapping, pairs);
-  }
-  const Value own = mapping.child(ObjectChild::kPairs);
-  if (own) AppendDictPairs(own, pairs);
-  return pairs;
-}
-
-// The strings in a set, which may be a call of set([...]).
-absl::flat_hash_set<absl::string_view> StringsOf(Value set) {
-  absl::flat_hash_set<absl::string_view> strings;
-  if (set && set.kind() == NodeKind::kObject) {
-    const Value args = set.child(ObjectChild::kArgs);
-    set = args.size() == 1 ? args.item(0) : Value();
-  }
-  const bool has_items =
-      set && (IsSequence(set) || set.kind() == NodeKind::kSet ||
-              set.kind() == NodeKind::kFrozenSet);
-  for (int64_t i = 0; has_items && i < set.size(); ++i) {
-    const Value item = set.item(i);
-    if (item.kind() == NodeKind::kStr || item.kind() == NodeKind::kPy2Str) {
-      strings.insert(item.AsBytes());
-    }
-  }
-  return strings;
 }
 
 std::string KeyPart(const Value& key, int64_t index) {
@@ -158,61 +46,22 @@ std::string KeyPart(const Value& key, int64_t index) {
   return repr ? *std::move(repr) : absl::StrCat("<key ", index, ">");
 }
 
-// A tuple of ints, or torch.Size of one.
-std::optional<std::vector<int64_t>> IntsOf(Value value) {
-  if (value.IsObjectOf("torch", "Size")) {
-    const Value args = value.child(ObjectChild::kArgs);
-    if (args.size() != 1) return std::nullopt;
-    value = args.item(0);
-  }
-  if (!IsSequence(value) || value.size() > kMaxRank) return std::nullopt;
-  std::vector<int64_t> ints;
-  for (int64_t i = 0; i < value.size(); ++i) {
-    if (value.item(i).kind() != NodeKind::kInt) return std::nullopt;
-    ints.push_back(value.item(i).AsInt());
-  }
-  return ints;
-}
-
-// What _rebuild_tensor, _v2 and _v3 make of their arguments (pytorch-format.md
-// 5), where another call is told to run them.
-std::optional<Tensor> RebuiltTensor(const Value& function, const Value& args) {
-  const bool is_v3 = IsGlobal(function, "torch._utils", "_rebuild_tensor_v3");
-  if (!is_v3 && !IsGlobal(function, "torch._utils", "_rebuild_tensor_v2") &&
-      !IsGlobal(function, "torch._utils", "_rebuild_tensor")) {
-    return std::nullopt;
-  }
-  if (args.kind() != NodeKind::kTuple || args.size() < (is_v3 ? 7 : 4) ||
-      args.item(0).kind() != NodeKind::kStorage ||
-      args.item(1).kind() != NodeKind::kInt) {
-    return std::nullopt;
-  }
-  std::optional<DType> dtype = args.item(0).storage_dtype();
-  if (is_v3) {
-    const Value global = args.item(6);
-    if (global.kind() != NodeKind::kGlobal || global.module() != "torch") {
-      return std::nullopt;
-    }
-    dtype = DTypeFromName(global.name());
-  }
-  const auto shape = IntsOf(args.item(2));
-  const auto strides = IntsOf(args.item(3));
-  if (!dtype || !shape || !strides || shape->size() != strides->size()) {
-    return std::nullopt;
-  }
-  auto tensor = Tensor::Make(args.item(0).AsStorage(), *dtype, *shape, *strides,
-                             args.item(1).AsInt());
-  if (!tensor.ok()) return std::nullopt;
-  return *std::move(tensor);
-}
+// Where a child hangs; see WalkStep.
+struct Place {
+  WalkStep::Kind kind = WalkStep::Kind::kPart;
+  NodeId holder = kNoNode;
+  uint64_t edge = 0;
+};
 
 class Walk {
  public:
   Walk(const Value& root, int64_t max_tensors,
-       const std::function<absl::Status(WalkedTensor)>& visit)
+       const std::function<absl::Status(WalkedTensor)>& visit,
+       std::optional<absl::string_view> wanted = std::nullopt)
       : graph_(root.graph()),
         visit_(visit),
         max_tensors_(max_tensors),
+        wanted_(wanted),
         barren_(graph_->num_nodes()) {
     const GraphTables& tables = graph_->tables();
     const auto table_bytes = static_cast<int64_t>(
@@ -225,8 +74,8 @@ class Walk {
   }
 
   absl::Status Run(NodeId root) {
-    PENSTOCK_RETURN_IF_ERROR(Enter({std::nullopt, root, 0}));
-    while (!stack_.empty()) {
+    PENSTOCK_RETURN_IF_ERROR(Enter({std::nullopt, root, 0, {}}));
+    while (!stack_.empty() && found_ == kNoNode) {
       Frame& top = stack_.back();
       if (top.next < top.children.size()) {
         const Child child = std::move(top.children[top.next++]);
@@ -238,11 +87,15 @@ class Walk {
     return absl::OkStatus();
   }
 
+  // The first node at the wanted path, its wrappers included.
+  NodeId found() const { return found_; }
+
  private:
   struct Child {
     std::optional<std::string> part;  // nothing: shows at its parent's path
     NodeId id;
     uint8_t flags;  // that wrappers add to the tensor's own
+    Place place;
   };
 
   struct Frame {
@@ -261,9 +114,9 @@ class Walk {
 
   // These append to children_, and stop where steps_left_ is used up.
   void Add(std::optional<std::string> part, const Value& value,
-           uint8_t flags = 0);
-  void AddItems(const Value& sequence);
-  void AddPairs(const std::vector<Pair>& pairs);
+           uint8_t flags = 0, const Place& place = {});
+  void AddItems(const Value& sequence, WalkStep::Kind kind);
+  void AddPairs(const std::vector<PlacedPair>& pairs);
   void AddAttributes(const Value& state);
   void AddModule(const Value& state);
   void AddWrapped(const Wrapper& wrapper, const Value& args, uint8_t flags);
@@ -274,13 +127,16 @@ class Walk {
   const std::shared_ptr<const Graph> graph_;
   const std::function<absl::Status(WalkedTensor)>& visit_;
   const int64_t max_tensors_;
+  const std::optional<absl::string_view> wanted_;
+  NodeId found_ = kNoNode;
   int64_t steps_left_;
   int64_t num_tensors_ = 0;
   int64_t path_bytes_ = 0;
   std::string path_;
   bool has_path_ = false;  // an empty key is a path, too
   std::vector<Frame> stack_;
-  std::vector<Child> children_;                 // of the node being expanded
+  std::vector<WalkStep> way_;    // one for each frame, and the child entered
+  std::vector<Child> children_;  // of the node being expanded
   absl::flat_hash_map<NodeId, int64_t> depth_;  // of the nodes on the stack
   std::vector<bool> barren_;                    // no tensor below
 };
@@ -295,10 +151,17 @@ absl::Status Walk::Enter(const Child& child) {
   }
   Frame frame = {child.id,  {},           0,       path_.size(),
                  has_path_, num_tensors_, kNoCycle};
+  WalkStep step = {child.place.kind, child.place.holder, child.place.edge,
+                   path_.size(), path_.size()};
   if (child.part) {
+    step.begin += has_path_ ? 1 : 0;
     absl::StrAppend(&path_, has_path_ ? "." : "", *child.part);
+    step.end = path_.size();
     has_path_ = true;
+    if (wanted_ == absl::string_view(path_)) found_ = child.id;
   }
+  if (found_ != kNoNode) return absl::OkStatus();
+  way_.push_back(step);
   const Node& node = graph_->tables().nodes[child.id];
   if (node.kind == NodeKind::kTensor) {
     const auto number = static_cast<int64_t>(node.payload);
@@ -306,6 +169,7 @@ absl::Status Walk::Enter(const Child& child) {
     PENSTOCK_RETURN_IF_ERROR(Visit(graph_->tensor(number), flags, number));
     path_.resize(frame.path_size);
     has_path_ = frame.parent_has_path;
+    way_.pop_back();
     return absl::OkStatus();
   }
   children_.clear();
@@ -334,6 +198,7 @@ void Walk::Leave() {
   path_.resize(frame.path_size);
   has_path_ = frame.parent_has_path;
   depth_.erase(frame.id);
+  way_.pop_back();
   stack_.pop_back();
 }
 
@@ -346,30 +211,33 @@ absl::Status Walk::Visit(Tensor tensor, uint8_t flags, int64_t number) {
   }
   ++num_tensors_;
   return visit_({has_path_ ? absl::string_view(path_) : "tensor",
-                 std::move(tensor), flags, number});
+                 std::move(tensor), flags, number, way_});
 }
 
 void Walk::Add(std::optional<std::string> part, const Value& value,
-               uint8_t flags) {
+               uint8_t flags, const Place& place) {
   if (HoldsNoTensor(value.kind())) return;
   if (part) steps_left_ -= static_cast<int64_t>(part->size());
-  children_.push_back({std::move(part), value.id(), flags});
+  children_.push_back({std::move(part), value.id(), flags, place});
 }
 
-void Walk::AddItems(const Value& sequence) {
+void Walk::AddItems(const Value& sequence, WalkStep::Kind kind) {
   steps_left_ -= sequence.size();
+  const uint64_t first = FirstChild(sequence);
   for (int64_t i = 0; i < sequence.size() && steps_left_ >= 0; ++i) {
     const Value item = sequence.item(i);
-    if (!HoldsNoTensor(item.kind())) Add(absl::StrCat(i), item);
+    if (HoldsNoTensor(item.kind())) continue;
+    Add(absl::StrCat(i), item, 0, {kind, sequence.id(), first + i});
   }
 }
 
-void Walk::AddPairs(const std::vector<Pair>& pairs) {
+void Walk::AddPairs(const std::vector<PlacedPair>& pairs) {
   steps_left_ -= static_cast<int64_t>(pairs.size());
   for (size_t i = 0; i < pairs.size() && steps_left_ >= 0; ++i) {
-    const auto& [key, value] = pairs[i];
+    const auto& [key, value, holder, edge] = pairs[i];
     if (!HoldsNoTensor(key.kind())) Add(absl::StrCat("<key ", i, ">"), key);
-    if (!HoldsNoTensor(value.kind())) Add(KeyPart(key, i), value);
+    if (HoldsNoTensor(value.kind())) continue;
+    Add(KeyPart(key, i), value, 0, {WalkStep::Kind::kPair, holder, edge});
   }
 }
 
@@ -391,12 +259,12 @@ void Walk::AddModule(const Value& state) {
   const Value buffers = state.Find("_buffers");
   if (IsMapping(buffers)) {
     const auto hidden = StringsOf(state.Find("_non_persistent_buffers_set"));
-    std::vector<Pair> shown = PairsOf(buffers);
+    std::vector<PlacedPair> shown = PairsOf(buffers);
     steps_left_ -= static_cast<int64_t>(hidden.size() + shown.size());
-    const auto is_hidden = [&](const Pair& pair) {
-      const bool is_text = pair.first.kind() == NodeKind::kStr ||
-                           pair.first.kind() == NodeKind::kPy2Str;
-      return is_text && hidden.contains(pair.first.AsBytes());
+    const auto is_hidden = [&](const PlacedPair& pair) {
+      const bool is_text = pair.key.kind() == NodeKind::kStr ||
+                           pair.key.kind() == NodeKind::kPy2Str;
+      return is_text && hidden.contains(pair.key.AsBytes());
     };
     shown.erase(std::remove_if(shown.begin(), shown.end(), is_hidden),
                 shown.end());
@@ -436,7 +304,7 @@ absl::Status Walk::AddRetyped(const Value& retyped, uint8_t flags) {
   } else if (wrapper != nullptr) {
     AddWrapped(*wrapper, args, flags);
   } else if (is_tuple) {
-    AddItems(args);
+    AddItems(args, WalkStep::Kind::kPart);
   }
   AddAttributes(retyped.item(3));
   return absl::OkStatus();
@@ -448,8 +316,7 @@ absl::Status Walk::AddObject(const Value& object, uint8_t flags) {
   const Value state = object.child(ObjectChild::kState);
   if (state && state.kind() == NodeKind::kDict) {
     steps_left_ -= state.size();  // Find looks at every key
-    if (IsMapping(state.Find("_parameters")) &&
-        IsMapping(state.Find("_modules"))) {
+    if (IsPickledModule(object)) {
       AddModule(state);
       return absl::OkStatus();
     }
@@ -460,12 +327,14 @@ absl::Status Walk::AddObject(const Value& object, uint8_t flags) {
   } else if (IsRetyped(callable, args.size())) {
     PENSTOCK_RETURN_IF_ERROR(AddRetyped(args, flags));
   } else if (!IsMappingClass(callable)) {
-    AddItems(args);
+    AddItems(args, WalkStep::Kind::kPart);
   }
   if (const Value kwargs = object.child(ObjectChild::kKwargs)) {
     AddPairs(PairsOf(kwargs));
   }
-  if (const Value items = object.child(ObjectChild::kItems)) AddItems(items);
+  if (const Value items = object.child(ObjectChild::kItems)) {
+    AddItems(items, WalkStep::Kind::kItem);
+  }
   if (IsMapping(object)) AddPairs(PairsOf(object));
   if (state) AddAttributes(state);
   return absl::OkStatus();
@@ -476,9 +345,11 @@ absl::Status Walk::Expand(NodeId id, uint8_t flags) {
   switch (value.kind()) {
     case NodeKind::kList:
     case NodeKind::kTuple:
+      AddItems(value, WalkStep::Kind::kItem);
+      return absl::OkStatus();
     case NodeKind::kSet:
     case NodeKind::kFrozenSet:
-      AddItems(value);
+      AddItems(value, WalkStep::Kind::kPart);
       return absl::OkStatus();
     case NodeKind::kDict:
       AddPairs(PairsOf(value));
@@ -496,6 +367,19 @@ absl::Status WalkTensors(
     const Value& root, int64_t max_tensors,
     const std::function<absl::Status(WalkedTensor)>& visit) {
   return Walk(root, max_tensors, visit).Run(root.id());
+}
+
+absl::StatusOr<Value> FindPath(const Value& root, absl::string_view path) {
+  const std::function<absl::Status(WalkedTensor)> visit = [](WalkedTensor) {
+    return absl::OkStatus();
+  };
+  Walk walk(root, kMaxPaths, visit, path);
+  PENSTOCK_RETURN_IF_ERROR(walk.Run(root.id()));
+  if (walk.found() == kNoNode) {
+    return absl::NotFoundError(
+        absl::StrCat("nothing that can hold tensors is at \"", path, "\""));
+  }
+  return Value(root.graph(), walk.found());
 }
 
 }  // namespace penstock
