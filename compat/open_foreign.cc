@@ -3,6 +3,10 @@
 #include <string>
 #include <utility>
 
+#include "compat/legacy_file.h"
+#include "compat/nested_opener.h"
+#include "compat/npz_file.h"
+#include "compat/pickle_file.h"
 #include "compat/pt_file.h"
 #include "core/status_macros.h"
 
@@ -11,9 +15,19 @@ namespace penstock {
 absl::StatusOr<ForeignFile> OpenForeign(
     FileKind kind, std::shared_ptr<const RandomAccessFile> file) {
   const std::string path = file->path();
+  const NestedOpener nested = NestedFiles(file->size_bytes());
   switch (kind) {
-    case FileKind::kZip:
-      return OpenPt(std::move(file));
+    case FileKind::kZip: {
+      PENSTOCK_ASSIGN_OR_RETURN(const bool is_npz, StartsAsNpz(*file));
+      if (is_npz) return OpenNpz(std::move(file));
+      return OpenPt(std::move(file), {}, nested);
+    }
+    case FileKind::kLegacyStream:
+      return OpenLegacy(std::move(file), {}, nested);
+    case FileKind::kPickle:
+      return OpenPickle(std::move(file), {}, nested);
+    case FileKind::kNpy:
+      return OpenNpy(std::move(file));
     default:
       return Annotate(RefusalOf(kind), path);
   }

@@ -31,8 +31,11 @@ constexpr int64_t kMaxVersion = 10;
 // The steps of OpenPt. Thread-compatible.
 class PtOpener {
  public:
-  PtOpener(std::shared_ptr<const RandomAccessFile> file, const PtLimits& limits)
-      : limits_(limits), stored_(std::make_shared<StoredStorages>()) {
+  PtOpener(std::shared_ptr<const RandomAccessFile> file, const PtLimits& limits,
+           NestedOpener open_nested)
+      : limits_(limits),
+        stored_(std::make_shared<StoredStorages>()),
+        nested_(std::move(open_nested), *stored_) {
     pt_.file = std::move(file);
     inflated_ = std::make_shared<InflatedRecords>(pt_.file, limits.inflate);
     stored_->files = {pt_.file, inflated_};
@@ -60,8 +63,10 @@ class PtOpener {
 
   const PtLimits& limits_;
   ZipDirectory directory_;
-  std::string archive_name_;                // the prefix of every record
-  std::shared_ptr<StoredStorages> stored_;  // a place for each entry
+  std::string archive_name_;  // the prefix of every record
+  // A place for each entry, then those of nested_.
+  std::shared_ptr<StoredStorages> stored_;
+  NestedStorages nested_;
   ForeignFile pt_;
   bool big_endian_ = false;
   std::vector<bool> used_;  // by entry: some storage is in it
@@ -211,16 +216,22 @@ absl::Status PtOpener::ReadPickled() {
       const std::string pickle,
       ReadZipRecord(*pt_.file, entries()[Find("data.pkl")],
                     limits_.pickle.max_pickle_bytes));
-  const absl::Span<const uint8_t> bytes(
+  PickleInput input;
+  input.bytes = absl::Span<const uint8_t>(
       reinterpret_cast<const uint8_t*>(pickle.data()), pickle.size());
-  absl::StatusOr<PickleResult> result = ReadPickle(
-      bytes,
-      [this](const StorageReference& reference) { return Resolve(reference); },
-      limits_.pickle);
+  PickleSurroundings around;
+  around.storages = [this](const StorageReference& reference) {
+    return Resolve(reference);
+  };
+  around.nested = nested_.resolver();
+  stored_->places.resize(entries().size());
+  absl::StatusOr<PickleResult> result =
+      ReadPickle(input, around, limits_.pickle);
   if (!result.ok()) return Annotate(result.status(), "data.pkl");
   pt_.root = std::move(result->root);
   pt_.globals = std::move(result->globals);
   for (std::string& warning : result->warnings) Warn(std::move(warning));
+  nested_.Report(pt_);
   if (result->consumed_bytes < static_cast<int64_t>(pickle.size())) {
     Warn(absl::StrFormat(
         "data.pkl: %d bytes behind the end of the pickle are ignored",
@@ -260,8 +271,8 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
 }
 
 void PtOpener::SetPlaces() {
-  stored_->places.reserve(entries().size());
-  for (size_t i = 0; i < entries().size(); ++i) {
+  const auto num_entries = static_cast<int64_t>(entries().size());
+  for (int64_t i = 0; i < num_entries; ++i) {
     const ZipEntry& entry = entries()[i];
     StoredAt place{entry.name,       0,           entry.payload_offset,
                    entry.size_bytes, entry.crc32, 1};
@@ -269,7 +280,7 @@ void PtOpener::SetPlaces() {
       place.file = 1;
       place.offset = inflated_at_[i];
     }
-    stored_->places.push_back(std::move(place));
+    stored_->places[i] = std::move(place);
   }
   const Graph& graph = *pt_.root.graph();
   // torch goes by the storage's own type and so leaves untyped ones unswapped;
@@ -277,7 +288,7 @@ void PtOpener::SetPlaces() {
   const std::vector<DType> dtypes = graph.StorageDTypes();
   for (size_t i = 0; big_endian_ && i < dtypes.size(); ++i) {
     const Storage& storage = *graph.storages()[i];
-    if (!storage.in_file()) continue;
+    if (!storage.in_file() || storage.file_number() >= num_entries) continue;
     stored_->places[storage.file_number()].swap_bytes =
         InfoOf(dtypes[i]).word_bytes;
   }
@@ -318,9 +329,11 @@ void PtOpener::NoteOddRecords() {
 }  // namespace
 
 absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
-                                   const PtLimits& limits) {
+                                   const PtLimits& limits,
+                                   NestedOpener open_nested) {
   const std::string path = file->path();
-  absl::StatusOr<ForeignFile> pt = PtOpener(std::move(file), limits).Open();
+  absl::StatusOr<ForeignFile> pt =
+      PtOpener(std::move(file), limits, std::move(open_nested)).Open();
   if (!pt.ok()) return Annotate(pt.status(), path);
   return pt;
 }

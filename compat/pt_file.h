@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "compat/foreign_file.h"
 #include "compat/inflated_records.h"
+#include "compat/nested_storages.h"
 #include "compat/pickle_reader.h"
 #include "compat/zip_reader.h"
 #include "core/file.h"
@@ -23,7 +24,8 @@ struct PtLimits {
 // Reads directory, small records and data.pkl (deflated or not), and proves of
 // every storage that its record exists and has exactly the size that the pickle
 // says. Deflated storages (torch.save makes none, re-packing does) are inflated
-// by InflatedRecords when they are read, and are no extents.
+// by InflatedRecords when they are read, and are no extents. `open_nested` is
+// for storages in bytes; null: they stay inert.
 //
 // Errors, which name the file and begin with a name of pytorch-format.md 17:
 //   kDataLoss           ReadZipDirectory's and ReadPickle's, zip_prefix,
@@ -35,7 +37,8 @@ struct PtLimits {
 //                       other zip), version_unsupported
 //   kResourceExhausted  over `limits`, zip_bomb
 absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
-                                   const PtLimits& limits = {});
+                                   const PtLimits& limits = {},
+                                   NestedOpener open_nested = nullptr);
 
 }  // namespace penstock
 
