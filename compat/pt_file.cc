@@ -10,9 +10,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "compat/extent_source.h"
+#include "compat/script_classes.h"
+#include "compat/script_tree.h"
 #include "compat/zip_name.h"
 #include "compat/zip_reader.h"
 #include "compat/zip_record.h"
@@ -25,6 +28,9 @@ namespace {
 
 // `version` and its like are a few bytes.
 constexpr int64_t kSmallRecordBytes = 4096;
+
+// Of one file of TorchScript code.
+constexpr int64_t kMaxSourceBytes = 256 << 20;
 
 constexpr int64_t kMaxVersion = 10;
 
@@ -51,13 +57,15 @@ class PtOpener {
   void Warn(std::string text) { pt_.warnings.push_back(std::move(text)); }
 
   absl::Status FindPrefix();
-  absl::Status CheckKind() const;
+  absl::Status CheckKind();
   absl::Status ReadVersion();
   absl::Status ReadByteOrder();
   absl::Status CheckAlignmentText();
-  absl::Status ReadPickled();
+  absl::Status ReadTree();
+  absl::StatusOr<Value> ReadPickled(absl::string_view name);
+  absl::StatusOr<std::string> ReadSource(absl::string_view module);
   absl::StatusOr<std::shared_ptr<const Storage>> Resolve(
-      const StorageReference& reference);
+      absl::string_view pickle, const StorageReference& reference);
   void SetPlaces();
   void NoteOddRecords();
 
@@ -68,6 +76,7 @@ class PtOpener {
   std::shared_ptr<StoredStorages> stored_;
   NestedStorages nested_;
   ForeignFile pt_;
+  bool is_script_ = false;  // TorchScript
   bool big_endian_ = false;
   std::vector<bool> used_;  // by entry: some storage is in it
   std::shared_ptr<InflatedRecords> inflated_;  // file 1 of stored_
@@ -97,7 +106,8 @@ absl::StatusOr<ForeignFile> PtOpener::Open() {
   PENSTOCK_RETURN_IF_ERROR(ReadVersion());
   PENSTOCK_RETURN_IF_ERROR(ReadByteOrder());
   PENSTOCK_RETURN_IF_ERROR(CheckAlignmentText());
-  PENSTOCK_RETURN_IF_ERROR(ReadPickled());
+  PENSTOCK_RETURN_IF_ERROR(ReadTree());
+  nested_.Report(pt_);
   SetPlaces();
   NoteOddRecords();
   return std::move(pt_);
@@ -126,12 +136,11 @@ absl::Status PtOpener::FindPrefix() {
   return absl::OkStatus();
 }
 
-absl::Status PtOpener::CheckKind() const {
+absl::Status PtOpener::CheckKind() {
   struct Kind {
     absl::string_view record, name;
   };
   static constexpr Kind kKinds[] = {
-      {"constants.pkl", "a TorchScript archive (torch.jit.save)"},
       {".data/extern_modules", "a torch.package archive"},
       {"archive_format", "an exported program (.pt2)"},
       {"model.json", "a TorchScript archive of 2018 or 2019"}};
@@ -141,6 +150,7 @@ absl::Status PtOpener::CheckKind() const {
   if (Find("data.pkl") < 0) {
     return UnsupportedZip(entries(), "a zip file without data.pkl");
   }
+  is_script_ = Find("constants.pkl") >= 0;
   return absl::OkStatus();
 }
 
@@ -175,7 +185,8 @@ absl::Status PtOpener::ReadVersion() {
         "version_unsupported: container version %s, expected 1 to %d",
         digits.substr(0, 30), kMaxVersion));
   }
-  pt_.writer = absl::StrCat("torch.save (container version ", version, ")");
+  pt_.writer = absl::StrCat(is_script_ ? "torch.jit.save" : "torch.save",
+                            " (container version ", version, ")");
   return absl::OkStatus();
 }
 
@@ -211,38 +222,59 @@ absl::Status PtOpener::CheckAlignmentText() {
   return absl::OkStatus();
 }
 
-absl::Status PtOpener::ReadPickled() {
+absl::Status PtOpener::ReadTree() {
+  stored_->places.resize(entries().size());
+  PENSTOCK_ASSIGN_OR_RETURN(pt_.root, ReadPickled("data"));
+  if (!is_script_) return absl::OkStatus();
+  const Value module = pt_.root;
+  PENSTOCK_ASSIGN_OR_RETURN(const Value constants, ReadPickled("constants"));
+  ScriptClasses classes(
+      [this](absl::string_view name) { return ReadSource(name); });
   PENSTOCK_ASSIGN_OR_RETURN(
-      const std::string pickle,
-      ReadZipRecord(*pt_.file, entries()[Find("data.pkl")],
-                    limits_.pickle.max_pickle_bytes));
+      pt_.root, ScriptStateDict(module, constants, classes, pt_.warnings));
+  return absl::OkStatus();
+}
+
+// NAME.pkl, whose storages are the records NAME/KEY.
+absl::StatusOr<Value> PtOpener::ReadPickled(absl::string_view name) {
+  const std::string record = absl::StrCat(name, ".pkl");
+  PENSTOCK_ASSIGN_OR_RETURN(const std::string pickle,
+                            ReadZipRecord(*pt_.file, entries()[Find(record)],
+                                          limits_.pickle.max_pickle_bytes));
   PickleInput input;
   input.bytes = absl::Span<const uint8_t>(
       reinterpret_cast<const uint8_t*>(pickle.data()), pickle.size());
   PickleSurroundings around;
-  around.storages = [this](const StorageReference& reference) {
-    return Resolve(reference);
+  around.storages = [&](const StorageReference& reference) {
+    return Resolve(name, reference);
   };
   around.nested = nested_.resolver();
-  stored_->places.resize(entries().size());
   absl::StatusOr<PickleResult> result =
       ReadPickle(input, around, limits_.pickle);
-  if (!result.ok()) return Annotate(result.status(), "data.pkl");
-  pt_.root = std::move(result->root);
-  pt_.globals = std::move(result->globals);
+  if (!result.ok()) return Annotate(result.status(), record);
+  for (std::string& global : result->globals) {
+    pt_.globals.push_back(std::move(global));
+  }
   for (std::string& warning : result->warnings) Warn(std::move(warning));
-  nested_.Report(pt_);
   if (result->consumed_bytes < static_cast<int64_t>(pickle.size())) {
     Warn(absl::StrFormat(
-        "data.pkl: %d bytes behind the end of the pickle are ignored",
+        "%s: %d bytes behind the end of the pickle are ignored", record,
         static_cast<int64_t>(pickle.size()) - result->consumed_bytes));
   }
-  return absl::OkStatus();
+  return std::move(result->root);
+}
+
+// Of "__torch__.a.b" the record code/__torch__/a/b.py.
+absl::StatusOr<std::string> PtOpener::ReadSource(absl::string_view module) {
+  const int64_t entry = Find(
+      absl::StrCat("code/", absl::StrReplaceAll(module, {{".", "/"}}), ".py"));
+  if (entry < 0) return std::string();
+  return ReadZipRecord(*pt_.file, entries()[entry], kMaxSourceBytes);
 }
 
 absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
-    const StorageReference& reference) {
-  const std::string record = absl::StrCat("data/", reference.key);
+    absl::string_view pickle, const StorageReference& reference) {
+  const std::string record = absl::StrCat(pickle, "/", reference.key);
   const int64_t number = Find(record);
   std::shared_ptr<Storage> storage;
   if (number < 0) {
@@ -256,9 +288,9 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
     const ZipEntry& entry = entries()[number];
     if (entry.size_bytes != reference.size_bytes) {
       return absl::DataLossError(absl::StrFormat(
-          "storage_size: record %s at offset %d has %d bytes, data.pkl says %d",
+          "storage_size: record %s at offset %d has %d bytes, %s.pkl says %d",
           QuotedRecordName(record), entry.payload_offset, entry.size_bytes,
-          reference.size_bytes));
+          pickle, reference.size_bytes));
     }
     if (entry.deflated) {
       PENSTOCK_ASSIGN_OR_RETURN(inflated_at_[number], inflated_->Add(entry));
@@ -309,7 +341,7 @@ void PtOpener::NoteOddRecords() {
     const absl::string_view name = entry.name;
     const absl::string_view record = name.substr(archive_name_.size() + 1);
     const bool other_pickle =
-        absl::EndsWith(record, ".pkl") && record != "data.pkl";
+        absl::EndsWith(record, ".pkl") && record != "data.pkl" && !is_script_;
     const bool in_folder = absl::StartsWith(name, folder) && name != folder;
     if (!used_[i] && (in_folder || other_pickle)) {
       if (num_unused++ == 0) unused = name;

@@ -1,4 +1,5 @@
-// OpenPt: a torch.save zip file (torch 1.6 and later), without PyTorch.
+// OpenPt: a torch.save zip file (torch 1.6 and later) or a TorchScript archive
+// (torch.jit.save), without PyTorch.
 
 #ifndef PENSTOCK_COMPAT_PT_FILE_H_
 #define PENSTOCK_COMPAT_PT_FILE_H_
@@ -24,17 +25,17 @@ struct PtLimits {
 // Reads directory, small records and data.pkl (deflated or not), and proves of
 // every storage that its record exists and has exactly the size that the pickle
 // says. Deflated storages (torch.save makes none, re-packing does) are inflated
-// by InflatedRecords when they are read, and are no extents. `open_nested` is
-// for storages in bytes; null: they stay inert.
+// by InflatedRecords when they are read, and are no extents. The root of a
+// TorchScript archive is what ScriptStateDict makes of it. `open_nested` is for
+// storages in bytes; null: they stay inert.
 //
 // Errors, which name the file and begin with a name of pytorch-format.md 17:
 //   kDataLoss           ReadZipDirectory's and ReadPickle's, zip_prefix,
 //                       zip_crc_mismatch (of what is read here),
 //                       version_missing, byteorder_bad, storage_missing,
 //                       storage_size
-//   kUnimplemented      unsupported_format (TorchScript, torch.package, PT2,
-//   any
-//                       other zip), version_unsupported
+//   kUnimplemented      unsupported_format (torch.package, PT2, any other
+//                       zip), version_unsupported
 //   kResourceExhausted  over `limits`, zip_bomb
 absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
                                    const PtLimits& limits = {},

@@ -271,7 +271,6 @@ TEST(OpenPtTest, SaysWhatAnotherZipIs) {
     ExpectError(TestZip(records).bytes(), absl::StatusCode::kUnimplemented,
                 text);
   };
-  expect("a/constants.pkl", "TorchScript");
   expect("a/.data/extern_modules", "torch.package");
   expect("a/archive_format", "exported program");
   expect("a/model.json", "TorchScript");
