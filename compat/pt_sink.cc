@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <iterator>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -30,6 +30,19 @@ absl::Span<const uint8_t> BytesOf(absl::string_view text) {
 
 bool EndsStorage(const Plan& plan, const Piece& piece) {
   return piece.begin + piece.size == plan.storages[piece.storage]->size_bytes();
+}
+
+// The keys 0 to `num_keys` - 1 in the order of their records.
+std::vector<int64_t> KeysInFileOrder(PtProfile profile, size_t num_keys) {
+  std::vector<int64_t> keys(num_keys);
+  std::iota(keys.begin(), keys.end(), 0);
+  if (profile == PtProfile::kT27) return keys;
+  std::vector<std::string> names;
+  names.reserve(num_keys);
+  for (const int64_t key : keys) names.push_back(absl::StrCat(key));
+  std::sort(keys.begin(), keys.end(),
+            [&](int64_t a, int64_t b) { return names[a] < names[b]; });
+  return keys;
 }
 
 }  // namespace
@@ -67,16 +80,18 @@ absl::StatusOr<std::unique_ptr<PtSink>> PtSink::Create(
                             WritePickle(root, options.pickle));
   const absl::Span<const std::shared_ptr<const Storage>> storages =
       root.graph()->storages();
+  const std::vector<int64_t> keys =
+      KeysInFileOrder(options.profile, pickled.storage_order.size());
   std::vector<std::shared_ptr<const Storage>> ordered;
-  ordered.reserve(pickled.storage_order.size());
-  for (int64_t number : pickled.storage_order) {
-    ordered.push_back(storages[number]);
+  ordered.reserve(keys.size());
+  for (int64_t key : keys) {
+    ordered.push_back(storages[pickled.storage_order[key]]);
   }
-  auto sink = std::unique_ptr<PtSink>(new PtSink(file, options.alignment));
+  auto sink = std::unique_ptr<PtSink>(new PtSink(file, options));
   sink->plan_ = PlanInOrder(ordered);
   sink->warnings_ = std::move(pickled.warnings);
   PENSTOCK_RETURN_IF_ERROR(
-      sink->LayOut(archive_name, options.alignment, std::move(pickled.pickle)));
+      sink->LayOut(archive_name, options, std::move(pickled.pickle), keys));
   sink->MeasureChunks();
   sink->piece_crcs_.resize(sink->plan_.pieces.size());
   sink->writer_ = std::make_unique<BlockWriter>(
@@ -84,24 +99,31 @@ absl::StatusOr<std::unique_ptr<PtSink>> PtSink::Create(
   return sink;
 }
 
-absl::Status PtSink::LayOut(absl::string_view archive_name, int64_t alignment,
-                            std::string pickle) {
+// `keys`: of the plan's storages.
+absl::Status PtSink::LayOut(absl::string_view archive_name,
+                            const PtSinkOptions& options, std::string pickle,
+                            absl::Span<const int64_t> keys) {
   const std::string prefix = absl::StrCat(archive_name, "/");
   prefix_bytes_ = static_cast<int64_t>(prefix.size());
-  head_ = {std::move(pickle), "1", absl::StrCat(alignment), "little"};
-  const absl::string_view names[] = {"data.pkl", ".format_version",
-                                     ".storage_alignment", "byteorder"};
-  static_assert(std::size(names) == kFirstStorageRecord);
+  std::vector<absl::string_view> names = {"data.pkl"};
+  head_ = {std::move(pickle)};
+  if (profile_ == PtProfile::kT27) {
+    names.insert(names.end(),
+                 {".format_version", ".storage_alignment", "byteorder"});
+    head_.insert(head_.end(), {"1", absl::StrCat(options.alignment), "little"});
+  }
   for (size_t i = 0; i < head_.size(); ++i) {
     PENSTOCK_RETURN_IF_ERROR(layout_.Add(
         absl::StrCat(prefix, names[i]), static_cast<int64_t>(head_[i].size())));
   }
+  first_storage_record_ = static_cast<int64_t>(head_.size());
   for (size_t i = 0; i < plan_.storages.size(); ++i) {
-    PENSTOCK_RETURN_IF_ERROR(layout_.Add(absl::StrCat(prefix, "data/", i),
+    PENSTOCK_RETURN_IF_ERROR(layout_.Add(absl::StrCat(prefix, "data/", keys[i]),
                                          plan_.storages[i]->size_bytes()));
   }
   PENSTOCK_RETURN_IF_ERROR(layout_.Add(absl::StrCat(prefix, "version"),
                                        static_cast<int64_t>(kVersion.size())));
+  if (profile_ == PtProfile::kT16) return absl::OkStatus();
   return layout_.Add(absl::StrCat(prefix, ".data/serialization_id"),
                      kSerializationIdBytes);
 }
@@ -109,14 +131,14 @@ absl::Status PtSink::LayOut(absl::string_view archive_name, int64_t alignment,
 // The largest glue and the largest run of file bytes that one chunk makes.
 void PtSink::MeasureChunks() {
   const std::vector<ZipRecord>& records = layout_.records();
-  int64_t begin = records[kFirstStorageRecord].header_offset;
+  int64_t begin = records[first_storage_record_].header_offset;
   for (const Chunk& chunk : plan_.chunks) {
     int64_t payload_bytes = 0;
     for (const Piece& piece : plan_.pieces_of(chunk)) {
       payload_bytes += piece.size;
     }
     const Piece& last = plan_.pieces_of(chunk).back();
-    const ZipRecord& record = records[kFirstStorageRecord + last.storage];
+    const ZipRecord& record = records[first_storage_record_ + last.storage];
     const int64_t end = EndsStorage(plan_, last)
                             ? record.end_offset()
                             : record.payload_offset + last.begin + last.size;
@@ -167,7 +189,7 @@ absl::Status PtSink::Place(const Plan& plan, const Chunk& chunk, Slot& slot) {
     crc_ = CombineCrc32(crc_, piece_crcs_[number++], piece.size);
     record_bytes += piece.size;
     if (EndsStorage(plan, piece)) {
-      const int64_t record = kFirstStorageRecord + piece.storage;
+      const int64_t record = first_storage_record_ + piece.storage;
       layout_.set_crc32(record, crc_);
       glue += layout_.Descriptor(record);
     }
@@ -187,7 +209,7 @@ absl::Status PtSink::Place(const Plan& plan, const Chunk& chunk, Slot& slot) {
       writer_->Reserve(record_bytes + static_cast<int64_t>(glue.size()));
   const Piece& last = plan.pieces_of(chunk).back();
   const ZipRecord& record =
-      layout_.records()[kFirstStorageRecord + last.storage];
+      layout_.records()[first_storage_record_ + last.storage];
   PENSTOCK_CHECK(writer_->size_bytes() ==
                  (EndsStorage(plan, last)
                       ? record.end_offset()
@@ -199,7 +221,7 @@ absl::Status PtSink::Place(const Plan& plan, const Chunk& chunk, Slot& slot) {
 // before it are empty, or their pieces would have come first.
 void PtSink::AddHeaders(int64_t last_storage, std::string& out) {
   for (; next_storage_ <= last_storage; ++next_storage_) {
-    out += layout_.LocalHeader(kFirstStorageRecord + next_storage_);
+    out += layout_.LocalHeader(first_storage_record_ + next_storage_);
   }
 }
 
@@ -235,9 +257,11 @@ absl::Status PtSink::Finish(const Plan& plan) {
     AddHeaders(next_storage_, header);
     PENSTOCK_RETURN_IF_ERROR(writer_->Append(BytesOf(header)));
   }
-  const int64_t version = kFirstStorageRecord + num_storages;
+  const int64_t version = first_storage_record_ + num_storages;
   PENSTOCK_RETURN_IF_ERROR(AppendRecord(version, kVersion));
-  PENSTOCK_RETURN_IF_ERROR(AppendRecord(version + 1, MakeId()));
+  if (profile_ == PtProfile::kT27) {
+    PENSTOCK_RETURN_IF_ERROR(AppendRecord(version + 1, MakeId()));
+  }
   PENSTOCK_RETURN_IF_ERROR(writer_->Append(BytesOf(layout_.Directory())));
   PENSTOCK_CHECK(writer_->size_bytes() == FinalSize());
   return writer_->Finish();
@@ -255,7 +279,7 @@ std::string PtSink::MakeId() const {
     record.size_bytes = records[i].size_bytes;
     record.crc32 = records[i].crc32;
     const auto mistaken =
-        mistaken_crcs_.find(static_cast<int64_t>(i) - kFirstStorageRecord);
+        mistaken_crcs_.find(static_cast<int64_t>(i) - first_storage_record_);
     if (mistaken != mistaken_crcs_.end()) {
       record.mistaken_crc32 = mistaken->second;
     }

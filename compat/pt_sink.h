@@ -1,4 +1,5 @@
-// PtSink: writes a torch.save zip file, as torch 2.7 and later do.
+// PtSink: writes a torch.save zip file, as torch 2.7 and later or as torch 1.10
+// to 2.0 do.
 
 #ifndef PENSTOCK_COMPAT_PT_SINK_H_
 #define PENSTOCK_COMPAT_PT_SINK_H_
@@ -25,7 +26,17 @@
 
 namespace penstock {
 
+// Which records a file has, and in which order (pytorch-format.md 2.2, 13).
+enum class PtProfile {
+  kT27,  // torch 2.7 and later; the order is that of first reference
+  // torch 1.10 to 2.0: tensors in the order of their names as text (data/10
+  // before data/2), no byte order, no id. Loads everywhere from 1.5 on, if its
+  // dtypes do.
+  kT16,
+};
+
 struct PtSinkOptions {
+  PtProfile profile = PtProfile::kT27;
   // Of every record, 1 to kMaxRecordAlignment. torch's default.
   int64_t alignment = kDefaultRecordAlignment;
   PickleWriteOptions pickle;
@@ -37,10 +48,10 @@ struct PtSinkOptions {
 // Errors: kInvalidArgument where nothing is left (".pt"), or over 256 bytes.
 absl::StatusOr<std::string> ArchiveNameFor(absl::string_view path);
 
-// Records lie as torch.save 2.13.0 puts them, so that equal content gives the
-// same file byte for byte; the order is the plan's. Sizes are known before the
-// first byte: nothing is written twice, a pipe will do. CRCs are taken in
-// parallel and combined in order.
+// Records lie as torch.save puts them (2.13.0's for kT27), so that equal
+// content gives the same file byte for byte; the order is the plan's. Sizes are
+// known before the first byte: nothing is written twice, a pipe will do. CRCs
+// are taken in parallel and combined in order.
 //
 //   PENSTOCK_ASSIGN_OR_RETURN(auto sink, PtSink::Make(root, "model", file,
 //   {})); PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->FinalSize()));
@@ -72,24 +83,25 @@ class PtSink : public ForeignSink {
   int64_t SlotBytes() const override;
 
  private:
-  PtSink(WritableFile& file, int64_t alignment)
-      : file_(file), layout_(alignment) {}
+  PtSink(WritableFile& file, const PtSinkOptions& options)
+      : file_(file), profile_(options.profile), layout_(options.alignment) {}
 
-  absl::Status LayOut(absl::string_view archive_name, int64_t alignment,
-                      std::string pickle);
+  absl::Status LayOut(absl::string_view archive_name,
+                      const PtSinkOptions& options, std::string pickle,
+                      absl::Span<const int64_t> keys);
   void MeasureChunks();
   absl::Status AppendRecord(int64_t record, absl::string_view payload);
   absl::Status AppendHead();
   void AddHeaders(int64_t last_storage, std::string& out);
   std::string MakeId() const;
 
-  // The record of storage 0 of the plan; the others follow.
-  static constexpr int64_t kFirstStorageRecord = 4;
-
   WritableFile& file_;
+  const PtProfile profile_;
   ZipLayout layout_;
   int64_t prefix_bytes_ = 0;       // of every record name, with the slash
   std::vector<std::string> head_;  // payloads of the records before storage 0
+  // The record of storage 0 of the plan; the others follow.
+  int64_t first_storage_record_ = 0;
   Plan plan_;
   std::vector<std::string> warnings_;
   int64_t largest_glue_ = 0;

@@ -76,6 +76,38 @@ INSTANTIATE_TEST_SUITE_P(
       return std::string(golden.param.name);
     });
 
+// Digests of files that torch 1.13 itself wrote; G6 it does not know.
+TEST(GoldenT16Test, IsTorch113sByteForByte) {
+  struct Case {
+    const char* name;
+    Value (*make)();
+    size_t file_bytes;
+    const char* sha256;
+  };
+  const Case cases[] = {
+      {"G1", GoldenG1, 744,
+       "641608d70f1db55f0f17ea679ddbd2a985337fa704acd9fbf8731650655d1db7"},
+      {"G5", GoldenG5, 872,
+       "e46dc54e237b915cfc5b84bbe16794da8797ff4101db68383ea9f5dc76bde7ee"},
+      {"G7", GoldenG7, 808,
+       "95e130f73ac31b1f1328e917be0c54e8f834b9227f1c3b82fb3ee66049842dd5"},
+      {"G8", GoldenG8, 621,
+       "715dc313de212ffbf9fe19f77fb7b5e5615ba5faa4520d408058ff88e61642e4"},
+      {"G9", GoldenG9, 3379,
+       "dac39690fc1cce61df4ce6f5eb4edbf52de5a9badac6cb5d015be208af0711b9"},
+      {"G10", GoldenG10, 680,
+       "d8fc16ea8f2518c4e4aeb9011a3795d11fa79108642be4de86b44be6823c236d"},
+  };
+  PtSinkOptions options;
+  options.profile = PtProfile::kT16;
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    const std::string file = WritePt(c.make(), "golden", options).value();
+    EXPECT_EQ(file.size(), c.file_bytes);
+    EXPECT_EQ(Sha256Hex(file), c.sha256);
+  }
+}
+
 // Many storages of all sizes around the chunk's, with runs of empty ones at the
 // start, within and at the end, and one that looks like a data descriptor.
 Value MixedCheckpoint() {
@@ -131,13 +163,16 @@ TEST(PtSinkTest, RoundTripsStoragesOfAllSizes) {
   const Value root = MixedCheckpoint();
   for (const int64_t alignment : {1, 3, 64, 4096, 65536}) {
     SCOPED_TRACE(alignment);
-    PtSinkOptions options;
-    options.alignment = alignment;
-    const auto file = WritePt(root, "mixed", options);
-    ASSERT_TRUE(file.ok()) << file.status();
-    const auto back = ReadBack(*file);
-    ASSERT_TRUE(back.ok()) << back.status();
-    ExpectSame(root, *back);
+    for (const PtProfile profile : {PtProfile::kT27, PtProfile::kT16}) {
+      PtSinkOptions options;
+      options.alignment = alignment;
+      options.profile = profile;
+      const auto file = WritePt(root, "mixed", options);
+      ASSERT_TRUE(file.ok()) << file.status();
+      const auto back = ReadBack(*file);
+      ASSERT_TRUE(back.ok()) << back.status();
+      ExpectSame(root, *back);
+    }
   }
 }
 
