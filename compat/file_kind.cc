@@ -203,13 +203,11 @@ FileKind KindOfText(string_view head, int64_t file_bytes) {
 constexpr KindText kTexts[] = {
     {"pstk", "a Penstock checkpoint", ""},
     {"zip", "a zip file", ""},
-    {"pt-legacy", "a legacy checkpoint (torch.save before 1.6)",
-     "load it with torch and save it again with torch 1.6 or later"},
+    {"pt-legacy", "a legacy checkpoint (torch.save before 1.6)", ""},
     {"tar", "a tar archive",
      "unpack it (tar xf) and give the checkpoint in it; torch.save wrote tar "
      "before 0.1.10: load such a file with torch and save it again"},
-    {"pickle", "a bare pickle without torch's container",
-     "load it with Python, if you trust it, and save it with torch.save"},
+    {"pickle", "a bare pickle without torch's container", ""},
     {"safetensors", "a safetensors file", ""},
     {"npy", "a NumPy .npy array", ""},
     {"pytorch-mobile", "a PyTorch mobile module (FlatBuffer)",

@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   limits.max_string_bytes = 1 << 20;
   const std::shared_ptr<const penstock::RandomAccessFile> file =
       penstock::FileFromString(std::string(data, data + size), "fuzz");
-  const auto nested = penstock::NestedFiles(static_cast<int64_t>(size));
+  const auto nested = penstock::NestedFiles(16 * static_cast<int64_t>(size));
   ReadAll(penstock::OpenLegacy(file, limits, nested));
   ReadAll(penstock::OpenPickle(file, limits, nested));
   return 0;

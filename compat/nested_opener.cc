@@ -44,18 +44,22 @@ NestedOpener OpenerAt(int depth, std::shared_ptr<int64_t> bytes_left) {
         return absl::DataLossError(absl::StrCat(
             "legacy_magic: bytes that torch.load is to open are neither a "
             "legacy stream nor a zip file, but ",
-            RefusalOf(kind).message()));
+            TextOf(kind).what));
     }
   };
 }
 
 }  // namespace
 
-NestedOpener NestedFiles(int64_t file_bytes) {
+int64_t NestedBudgetOf(int64_t file_bytes) {
   const int64_t honest = file_bytes > INT64_MAX / kMaxNestedDepth
                              ? INT64_MAX
                              : kMaxNestedDepth * file_bytes;
-  return OpenerAt(1, std::make_shared<int64_t>(std::max(honest, kLeastBudget)));
+  return std::max(honest, kLeastBudget);
+}
+
+NestedOpener NestedFiles(int64_t max_bytes) {
+  return OpenerAt(1, std::make_shared<int64_t>(max_bytes));
 }
 
 }  // namespace penstock

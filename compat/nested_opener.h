@@ -12,14 +12,18 @@ namespace penstock {
 // How deep files may lie in each other (pytorch-format.md 16).
 inline constexpr int kMaxNestedDepth = 4;
 
+// More bytes than the files in an honest file of `file_bytes` can have, all
+// together and in whatever depth.
+int64_t NestedBudgetOf(int64_t file_bytes);
+
 // Opens legacy streams and torch.save's zip files, and such files in them. One
-// for each outermost file, of `file_bytes`.
+// for each outermost file.
 //
 // Errors: the readers'; kDataLoss for any other kind of file, which torch could
 // not load either; kResourceExhausted (nested_depth) beyond kMaxNestedDepth, or
-// where all of them together have more bytes than honest files could: the same
-// bytes opened again and again would multiply the work.
-NestedOpener NestedFiles(int64_t file_bytes);
+// where all of them together have more than `max_bytes`: the same bytes opened
+// again and again would multiply the work.
+NestedOpener NestedFiles(int64_t max_bytes);
 
 }  // namespace penstock
 

@@ -1,5 +1,7 @@
 #include "compat/nested_storages.h"
 
+#include <algorithm>
+
 #include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -89,26 +91,25 @@ absl::StatusOr<StoredAt> NestedStorages::PlaceOf(const NestedFile& nested,
     }
     return place;
   }
-  if (place.size_bytes > kMaxNestedMemoryBytes - memory_bytes_) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "materialize_limit: a storage of %d bytes must be held in memory, %d "
-        "are left",
-        place.size_bytes, kMaxNestedMemoryBytes - memory_bytes_));
-  }
+  PENSTOCK_RETURN_IF_ERROR(Afford(place.size_bytes));
   PENSTOCK_ASSIGN_OR_RETURN(std::string bytes, ReadWhole(opened));
   PENSTOCK_ASSIGN_OR_RETURN(place.file,
                             Keep(FileFromString(std::move(bytes), place.name)));
   return place;
 }
 
+absl::Status NestedStorages::Afford(int64_t num_bytes) const {
+  if (num_bytes <= memory_bytes_left_) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("materialize_limit: %d bytes must be held in memory, %d "
+                      "may still be",
+                      num_bytes, memory_bytes_left_));
+}
+
 absl::StatusOr<int64_t> NestedStorages::Keep(
     std::shared_ptr<const RandomAccessFile> file) {
-  if (file->size_bytes() > kMaxNestedMemoryBytes - memory_bytes_) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "materialize_limit: %d bytes must be held in memory, %d are left",
-        file->size_bytes(), kMaxNestedMemoryBytes - memory_bytes_));
-  }
-  memory_bytes_ += file->size_bytes();
+  PENSTOCK_RETURN_IF_ERROR(Afford(file->size_bytes()));
+  memory_bytes_left_ -= file->size_bytes();
   stored_.files.push_back(std::move(file));
   return static_cast<int64_t>(stored_.files.size()) - 1;
 }

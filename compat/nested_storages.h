@@ -24,7 +24,7 @@ namespace penstock {
 using NestedOpener = std::function<absl::StatusOr<ForeignFile>(
     std::shared_ptr<const RandomAccessFile>)>;
 
-// Of all such files in one file.
+// Of copies, for all such files in one file.
 inline constexpr int64_t kMaxNestedMemoryBytes = int64_t{1} << 30;
 
 // What torch.storage._load_from_bytes opens while one file is opened: each
@@ -34,13 +34,16 @@ inline constexpr int64_t kMaxNestedMemoryBytes = int64_t{1} << 30;
 class NestedStorages {
  public:
   // Appends to `stored`, which outlives it and has the file as number 0.
-  NestedStorages(NestedOpener open, StoredStorages& stored)
-      : open_(std::move(open)), stored_(stored) {}
+  NestedStorages(NestedOpener open, StoredStorages& stored,
+                 int64_t max_memory_bytes = kMaxNestedMemoryBytes)
+      : open_(std::move(open)),
+        stored_(stored),
+        memory_bytes_left_(max_memory_bytes) {}
 
   // For a pickle; null where there is no opener. Refers to this.
   //
   // Errors: the opener's; kResourceExhausted (materialize_limit) where the
-  // copies take more than kMaxNestedMemoryBytes.
+  // copies take more than max_memory_bytes.
   NestedResolver resolver();
 
   // Appends what pickles in bytes name and warn of.
@@ -50,12 +53,13 @@ class NestedStorages {
   absl::StatusOr<std::optional<NestedStorage>> Open(const NestedFile& nested);
   absl::StatusOr<StoredAt> PlaceOf(const NestedFile& nested,
                                    const ForeignFile& opened);
+  absl::Status Afford(int64_t num_bytes) const;
   absl::StatusOr<int64_t> Keep(std::shared_ptr<const RandomAccessFile> file);
   void Note(const ForeignFile& opened);
 
   const NestedOpener open_;
   StoredStorages& stored_;
-  int64_t memory_bytes_ = 0;
+  int64_t memory_bytes_left_;
   std::vector<std::string> globals_;
   absl::flat_hash_set<std::string> seen_globals_;
   std::vector<std::string> warnings_;

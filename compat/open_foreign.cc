@@ -15,7 +15,7 @@ namespace penstock {
 absl::StatusOr<ForeignFile> OpenForeign(
     FileKind kind, std::shared_ptr<const RandomAccessFile> file) {
   const std::string path = file->path();
-  const NestedOpener nested = NestedFiles(file->size_bytes());
+  const NestedOpener nested = NestedFiles(NestedBudgetOf(file->size_bytes()));
   switch (kind) {
     case FileKind::kZip: {
       PENSTOCK_ASSIGN_OR_RETURN(const bool is_npz, StartsAsNpz(*file));

@@ -12,7 +12,10 @@
 #include "compat/legacy_file.h"
 #include "compat/legacy_testing.h"
 #include "compat/nested_opener.h"
+#include "compat/nested_storages.h"
+#include "compat/pt_file.h"
 #include "compat/skeleton_testing.h"
+#include "core/graph_builder.h"
 #include "core/memory_file_system.h"
 #include "core/value.h"
 #include "gmock/gmock.h"
@@ -27,8 +30,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 absl::StatusOr<ForeignFile> Open(const std::string& bytes) {
-  return OpenPickle(FileFromString(bytes, "test.pkl"), {},
-                    NestedFiles(static_cast<int64_t>(bytes.size())));
+  return OpenPickle(
+      FileFromString(bytes, "test.pkl"), {},
+      NestedFiles(NestedBudgetOf(static_cast<int64_t>(bytes.size()))));
 }
 
 std::string StorageBytes(const ForeignFile& file, const Storage& storage) {
@@ -201,6 +205,54 @@ TEST(NestedStoragesTest, BytesInTheFileAreForOneCall) {
   EXPECT_EQ(StorageBytes(*file, *file->root.item(1).AsStorage()),
             "abcdefghijkl");
   EXPECT_EQ(file->root.item(2).AsStorage(), file->root.item(1).AsStorage());
+}
+
+TEST(NestedStoragesTest, AreBoundedAllTogether) {
+  const std::string stream = StreamOf(PickledStorage({}));
+  const std::string call = LoadFromBytes(PickledBytes(stream));
+  const std::string pickle = Pickle(absl::StrCat("(", call, call, "t"));
+  const auto size = static_cast<int64_t>(stream.size());
+  const auto open = [&](int64_t max_bytes) {
+    return OpenPickle(FileFromString(pickle, "x"), {}, NestedFiles(max_bytes));
+  };
+  EXPECT_TRUE(open(2 * size).ok());
+  EXPECT_THAT(std::string(open(2 * size - 1).status().message()),
+              HasSubstr("nested_depth"));
+}
+
+TEST(NestedStoragesTest, CopiesAreBounded) {
+  const std::string stream = StreamOf(PickledStorage({}));
+  const auto size = static_cast<int64_t>(stream.size());
+  StoredStorages stored;
+  NestedStorages nested(NestedFiles(1000), stored, 2 * size - 1);
+  const NestedResolver resolve = nested.resolver();
+  EXPECT_TRUE(resolve({FileFromString(stream, "x"), -1}).ok());
+  // This one stays where it is.
+  EXPECT_TRUE(resolve({FileFromString(stream, "x"), 0}).ok());
+  const auto refused = resolve({FileFromString(stream, "x"), -1});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("materialize_limit"));
+}
+
+TEST(NestedStoragesTest, LieInZipFiles) {
+  const std::string stream = StreamOf(PickledStorage({}));
+  GraphBuilder b;
+  const NodeId bytes = b.Bytes(stream);
+  const NodeId root =
+      b.Object(Construction::kReduce,
+               b.Global("torch.storage", "_load_from_bytes"), b.Tuple({bytes}));
+  const auto zip = WritePt(std::move(b).Finish(root).value(), "archive");
+  ASSERT_TRUE(zip.ok()) << zip.status();
+  const auto file = OpenPt(FileFromString(*zip, "x"), {}, NestedFiles(1000));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_THAT(file->globals, Contains("torch FloatStorage"));
+  EXPECT_EQ(StorageBytes(*file, *file->root.AsStorage()), "abcdefghijkl");
+  EXPECT_THAT(file->extents, IsEmpty());
+  // Without an opener nothing is opened.
+  const auto inert = OpenPt(FileFromString(*zip, "x"));
+  ASSERT_TRUE(inert.ok()) << inert.status();
+  EXPECT_EQ(inert->root.child(ObjectChild::kArgs).item(0).AsBytes(), stream);
 }
 
 TEST(NestedStoragesTest, LieInLegacyStreams) {

@@ -381,6 +381,23 @@ TEST(PickleHostileTest, KeepsItsLimits) {  // N40
             absl::StatusCode::kResourceExhausted);
 }
 
+// One text of the pickle, and a call a few bytes long for each copy of it.
+TEST(PickleHostileTest, CallsMakeNoMoreBytesThanAPickleMayHave) {
+  PickleLimits limits;
+  limits.max_pickle_bytes = 20'000;
+  for (const char* make : {"c_codecs\nencode\n", "c__builtin__\nbytearray\n"}) {
+    const std::string text = absl::StrCat(
+        "(X", std::string("\x10\x27\0\0", 4), std::string(10'000, 'x'),
+        "q\x01X\x06", std::string(3, '\0'), "latin1q\x02", make, "q\x03");
+    const std::string call = "h\x03h\x01h\x02\x86R";
+    EXPECT_TRUE(
+        StatusOf(absl::StrCat(text, Repeat(call, 2), "t."), limits).ok());
+    EXPECT_EQ(
+        StatusOf(absl::StrCat(text, Repeat(call, 3), "t."), limits).code(),
+        absl::StatusCode::kResourceExhausted);
+  }
+}
+
 TEST(PickleHostileTest, ManyKeysTakeLinearTime) {  // N42
   std::string pickle = "}(";
   for (int i = 0; i < 1'000'000; ++i) {

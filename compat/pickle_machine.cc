@@ -135,7 +135,7 @@ PickleMachine::PickleMachine(const PickleInput& input,
     : cursor_(input, limits.max_pickle_bytes, limits.max_string_bytes),
       limits_(limits),
       builder_(limits.max_nodes),
-      resolver_(builder_, around) {
+      resolver_(builder_, around, limits.max_pickle_bytes) {
   builder_.set_strings_by_identity(true);
 }
 

@@ -175,33 +175,45 @@ absl::StatusOr<std::optional<NodeId>> PickleResolver::CallBuiltin(
   }
 }
 
-// Protocols below 3 have no bytes: Python 3 writes their Latin-1 text.
-std::optional<NodeId> PickleResolver::Encode(const Args& args) {
-  if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
-      builder_.kind(args[1]) != NodeKind::kStr ||
-      !IsLatin1Codec(builder_.AsBytes(args[1]))) {
-    return std::nullopt;
-  }
-  const std::optional<std::string> bytes =
-      Utf8ToLatin1(builder_.AsBytes(args[0]));
-  if (!bytes) return std::nullopt;
-  return builder_.Bytes(*bytes);
+absl::Status PickleResolver::Afford(size_t num_bytes) {
+  made_bytes_left_ -= static_cast<int64_t>(num_bytes);
+  if (made_bytes_left_ >= 0) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "pickle_limit: its calls make more bytes than a pickle may have");
 }
 
-std::optional<NodeId> PickleResolver::MakeByteArray(const Args& args) {
-  if (args.empty()) return builder_.ByteArray("");
+// Protocols below 3 have no bytes: Python 3 writes their Latin-1 text.
+absl::StatusOr<std::optional<NodeId>> PickleResolver::Encode(const Args& args) {
+  if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
+      builder_.kind(args[1]) != NodeKind::kStr ||
+      !IsLatin1Codec(builder_.AsBytes(args[1]))) {
+    return std::optional<NodeId>();
+  }
+  PENSTOCK_RETURN_IF_ERROR(Afford(builder_.AsBytes(args[0]).size()));
+  const std::optional<std::string> bytes =
+      Utf8ToLatin1(builder_.AsBytes(args[0]));
+  if (!bytes) return std::optional<NodeId>();
+  return std::optional<NodeId>(builder_.Bytes(*bytes));
+}
+
+absl::StatusOr<std::optional<NodeId>> PickleResolver::MakeByteArray(
+    const Args& args) {
+  if (args.empty()) return std::optional<NodeId>(builder_.ByteArray(""));
   if (args.size() == 1 && builder_.kind(args[0]) == NodeKind::kBytes) {
-    return builder_.ByteArray(std::string(builder_.AsBytes(args[0])));
+    PENSTOCK_RETURN_IF_ERROR(Afford(builder_.AsBytes(args[0]).size()));
+    return std::optional<NodeId>(
+        builder_.ByteArray(std::string(builder_.AsBytes(args[0]))));
   }
   if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
       builder_.kind(args[1]) != NodeKind::kStr ||
       !IsLatin1Codec(builder_.AsBytes(args[1]))) {
-    return std::nullopt;
+    return std::optional<NodeId>();
   }
+  PENSTOCK_RETURN_IF_ERROR(Afford(builder_.AsBytes(args[0]).size()));
   const std::optional<std::string> bytes =
       Utf8ToLatin1(builder_.AsBytes(args[0]));
-  if (!bytes) return std::nullopt;
-  return builder_.ByteArray(*bytes);
+  if (!bytes) return std::optional<NodeId>();
+  return std::optional<NodeId>(builder_.ByteArray(*bytes));
 }
 
 std::optional<NodeId> PickleResolver::MakeComplex(const Args& args) {

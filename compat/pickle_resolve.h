@@ -86,19 +86,23 @@ namespace pickle {
 // set, frozenset and complex; the tensors of torch 0.1.10, which are objects
 // with a state; storages that are files within bytes. Thread-compatible.
 //
-// Errors begin with their name in pytorch-format.md 17 and are kDataLoss.
+// Errors begin with their name in pytorch-format.md 17 and are kDataLoss, but
+// pickle_limit is kResourceExhausted.
 class PickleResolver {
  public:
-  // Both must outlive it.
-  PickleResolver(GraphBuilder& builder, const PickleSurroundings& around)
-      : builder_(builder), around_(around) {}
+  // Both must outlive it. Calls make at most `max_made_bytes` of bytes and
+  // bytearrays: each is a copy, and one text may be the argument of many.
+  PickleResolver(GraphBuilder& builder, const PickleSurroundings& around,
+                 int64_t max_made_bytes)
+      : builder_(builder), around_(around), made_bytes_left_(max_made_bytes) {}
 
   // To be told of each global that is made; `name` is Python 3's.
   void NoteGlobal(NodeId global, GlobalName name);
 
   // What `callable(*args)` stands for; an inert object where it is unknown.
   // `args` is a tuple.
-  // Errors: tensor_args, tensor_overflow, tensor_bounds, pickle_type.
+  // Errors: tensor_args, tensor_overflow, tensor_bounds, pickle_type,
+  // pickle_limit.
   absl::StatusOr<NodeId> Call(NodeId callable, NodeId args);
 
   // The storage, or the class, that a persistent id stands for.
@@ -169,8 +173,9 @@ class PickleResolver {
   // Nothing where the arguments are none that the type takes.
   absl::StatusOr<std::optional<NodeId>> CallBuiltin(Role role,
                                                     const Args& args);
-  std::optional<NodeId> Encode(const Args& args);
-  std::optional<NodeId> MakeByteArray(const Args& args);
+  absl::StatusOr<std::optional<NodeId>> Encode(const Args& args);
+  absl::StatusOr<std::optional<NodeId>> MakeByteArray(const Args& args);
+  absl::Status Afford(size_t num_bytes);
   std::optional<NodeId> MakeComplex(const Args& args);
   absl::StatusOr<std::optional<NodeId>> MakeSet(Role role, const Args& args);
 
@@ -200,6 +205,7 @@ class PickleResolver {
 
   GraphBuilder& builder_;
   const PickleSurroundings& around_;
+  int64_t made_bytes_left_;
   absl::flat_hash_map<NodeId, Meaning> meanings_;
   absl::flat_hash_map<std::string, KnownStorage> known_storages_;
   absl::node_hash_map<std::string, KnownView> known_views_;
