@@ -1,0 +1,44 @@
+// OpenSafetensors: safetensors files, one or several with their index.
+
+#ifndef PENSTOCK_COMPAT_SAFETENSORS_FILE_H_
+#define PENSTOCK_COMPAT_SAFETENSORS_FILE_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "compat/foreign_file.h"
+#include "core/file.h"
+
+namespace penstock {
+
+// A dict from name to tensor, in the order in which the tensors lie in the file
+// (that of safetensors.torch.load_file; empty ones at one place in the order of
+// the header). Where __metadata__ has a tree (safetensors_tree.h) that fits the
+// tensors, the root is that tree; one that does not is left alone, with a
+// warning. `metadata` is __metadata__ without the tree.
+//
+// Reads the header, and the bytes of tensors that were tied when they were
+// written, to see whether they still are one.
+//
+// Errors, which name the file: ReadSafetensorsHeader's, those of reading.
+absl::StatusOr<ForeignFile> OpenSafetensors(
+    std::shared_ptr<const RandomAccessFile> file);
+
+// The shards that an index (*.index.json, with a "weight_map") names, opened
+// beside it: a dict as above, shard by shard in order of their names. A tree is
+// looked for in the index's "metadata", whose strings stand first in
+// `metadata`.
+//
+// Errors, which name index, shard and tensor:
+//   kInvalidArgument    JSON of another kind, or none
+//   kDataLoss           a name that is not one path component, a tensor that
+//                       the index has twice, not at all, or elsewhere; a shard
+//                       that is damaged or no safetensors file
+//   kNotFound           no such shard
+//   kResourceExhausted  more than 100,000,000 bytes of JSON
+absl::StatusOr<ForeignFile> OpenSafetensorsIndex(FileSystem& files,
+                                                 const RandomAccessFile& index);
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_COMPAT_SAFETENSORS_FILE_H_
