@@ -19,7 +19,13 @@ constexpr const char* kExamples =
     "  penstock ls model.pt 'layers.0.*'        what is in it\n"
     "  penstock info model.pstk                 who wrote it, totals, the "
     "tree\n"
+    "  penstock cat model.pt head.weight :3     values of its first rows\n"
+    "  penstock extract model.pt '*.bias' -o d  .npy files for numpy\n"
     "  penstock verify model.pstk               read every byte, compare\n"
+    "  penstock diff model.pt tuned.safetensors which tensors changed, how "
+    "much\n"
+    "  penstock doctor download.bin             what is this, and why does it "
+    "fail\n"
     "  penstock demo                            all of it, on 1 GB made up "
     "here\n"
     "\n"
@@ -42,7 +48,11 @@ int Main(int argc, char** argv) {
   AddConvert(app, exit_code);
   AddLs(app, exit_code);
   AddInfo(app, exit_code);
+  AddCat(app, exit_code);
+  AddExtract(app, exit_code);
   AddVerify(app, exit_code);
+  AddDiff(app, exit_code);
+  AddDoctor(app, exit_code);
   AddDemo(app, exit_code);
   try {
     app.parse(argc, argv);

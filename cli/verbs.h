@@ -14,8 +14,12 @@ namespace penstock {
 
 // Each adds its subcommand to `app`; when chosen, it runs and stores its exit
 // code in `exit_code`.
+void AddCat(CLI::App& app, int& exit_code);
 void AddConvert(CLI::App& app, int& exit_code);
 void AddDemo(CLI::App& app, int& exit_code);
+void AddDiff(CLI::App& app, int& exit_code);
+void AddDoctor(CLI::App& app, int& exit_code);
+void AddExtract(CLI::App& app, int& exit_code);
 void AddInfo(CLI::App& app, int& exit_code);
 void AddLs(CLI::App& app, int& exit_code);
 void AddVerify(CLI::App& app, int& exit_code);
