@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "api/doctor.h"
 #include "api/penstock.h"
 #include "cli/console.h"
 #include "cli/json.h"
@@ -38,7 +41,22 @@ struct Totals {
   int64_t stored_bytes = 0;  // likewise
   std::map<std::string, DTypeTotal> dtypes;
   std::vector<std::vector<std::string>> ties;  // names that share a storage
+  std::map<std::string, int64_t> objects;      // of unknown classes
 };
+
+// Objects that Penstock keeps without knowing what they are.
+void AddObjects(const std::shared_ptr<const Graph>& graph, Totals& totals) {
+  for (int64_t id = 0; id < graph->num_nodes(); ++id) {
+    const Value value(graph, static_cast<NodeId>(id));
+    if (value.kind() != NodeKind::kObject) continue;
+    const Value callable = value.child(ObjectChild::kCallable);
+    if (callable.kind() != NodeKind::kGlobal) continue;
+    const absl::string_view module = callable.module();
+    const absl::string_view package = module.substr(0, module.find('.'));
+    if (package == "torch" || package == "collections") continue;
+    ++totals.objects[absl::StrCat(module, ".", callable.name())];
+  }
+}
 
 Totals Add(const Checkpoint& checkpoint) {
   Totals totals;
@@ -63,6 +81,7 @@ Totals Add(const Checkpoint& checkpoint) {
     totals.raw_bytes += layout.size_bytes;
     totals.stored_bytes += layout.stored_bytes;
   }
+  AddObjects(checkpoint.root().graph(), totals);
   for (std::vector<std::string>& names : names_of) {
     if (names.size() > 1) totals.ties.push_back(std::move(names));
   }
@@ -77,6 +96,14 @@ void PrintJson(const Flags& flags, const Checkpoint& checkpoint,
                     {"elements", total.elements},
                     {"bytes", total.bytes}};
   }
+  Json metadata = Json::object();
+  for (const auto& [key, value] : checkpoint.metadata()) metadata[key] = value;
+  Json origin;
+  if (checkpoint.origin()) {
+    origin = {{"format", JsonText(NameOf(checkpoint.origin()->format))},
+              {"file_bytes", checkpoint.origin()->file_bytes},
+              {"skeleton_bytes", checkpoint.origin()->skeleton_bytes}};
+  }
   PrintJsonLine({
       {"schema", "penstock.info/1"},
       {"file", flags.file},
@@ -89,9 +116,13 @@ void PrintJson(const Flags& flags, const Checkpoint& checkpoint,
       {"storages", totals.storages},
       {"raw_bytes", totals.raw_bytes},
       {"stored_bytes", totals.stored_bytes},
+      {"unchecked_bytes", UncheckedBytes(checkpoint)},
+      {"origin", std::move(origin)},
+      {"metadata", std::move(metadata)},
       {"dtypes", std::move(dtypes)},
       {"ties", totals.ties},
       {"globals", checkpoint.globals()},
+      {"objects", totals.objects},
       {"warnings", checkpoint.warnings()},
       {"tree", TreeJson(checkpoint.root(), flags.limits)},
   });
@@ -109,6 +140,38 @@ void PrintTies(const Totals& totals, size_t limit) {
                 names.size() > limit ? " = ..." : "");
   }
   if (totals.ties.size() > limit) std::puts("  ...");
+}
+
+// Where the file came from and what vouches for it.
+void PrintProvenance(const Checkpoint& checkpoint) {
+  if (const std::optional<Origin>& origin = checkpoint.origin()) {
+    std::printf("origin    a %s file of %s, which convert gives back\n",
+                std::string(NameOf(origin->format)).c_str(),
+                HumanBytes(origin->file_bytes).c_str());
+  }
+  const int64_t unchecked = UncheckedBytes(checkpoint);
+  if (unchecked > 0) {
+    std::printf("unchecked %s have no checksum: damage there goes unseen\n",
+                HumanBytes(unchecked).c_str());
+  }
+  for (const auto& [key, value] : checkpoint.metadata()) {
+    constexpr size_t kShown = 200;
+    std::printf("metadata  %s: %s%s\n", Printable(key).c_str(),
+                Printable(value.substr(0, kShown)).c_str(),
+                value.size() > kShown ? "..." : "");
+  }
+}
+
+void PrintObjects(const Totals& totals, size_t limit) {
+  if (totals.objects.empty()) return;
+  std::printf("objects   of %zu unknown classes, kept as they are\n",
+              totals.objects.size());
+  size_t shown = 0;
+  for (const auto& [name, count] : totals.objects) {
+    if (shown++ == limit) break;
+    std::puts(absl::StrCat("  ", Printable(name), "  ", count).c_str());
+  }
+  if (totals.objects.size() > limit) std::puts("  ...");
 }
 
 void Print(const Flags& flags, const Checkpoint& checkpoint,
@@ -136,7 +199,9 @@ void Print(const Flags& flags, const Checkpoint& checkpoint,
                 HumanBytes(total.bytes).c_str());
   }
   const size_t limit = flags.limits.entries;
+  PrintProvenance(checkpoint);
   PrintTies(totals, limit);
+  PrintObjects(totals, limit);
   const std::vector<std::string> globals = checkpoint.globals();
   if (!globals.empty()) {
     std::printf("globals   %zu names of Python, never looked up\n",

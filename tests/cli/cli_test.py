@@ -104,8 +104,10 @@ class JsonTest(cli_case.CliTestCase):
             self.check(told, {
                 'schema': str, 'file': str, 'format': str, 'writer': str, 'codec': str,
                 'file_bytes': int, 'tensors': int, 'elements': int, 'storages': int,
-                'raw_bytes': int, 'stored_bytes': int, 'dtypes': dict, 'ties': list,
-                'globals': list, 'warnings': list, 'tree': dict})
+                'raw_bytes': int, 'stored_bytes': int, 'unchecked_bytes': int,
+                'origin': type(None) if form == 'pt' else dict, 'metadata': dict,
+                'dtypes': dict, 'ties': list, 'globals': list, 'objects': dict,
+                'warnings': list, 'tree': dict})
             self.assertEqual((told['schema'], told['format']), ('penstock.info/1', form))
             self.assertEqual(told['file_bytes'], len(self.read(name)))
             self.assertEqual((told['tensors'], told['elements'], told['storages'],
@@ -114,6 +116,7 @@ class JsonTest(cli_case.CliTestCase):
                              {'float32': {'tensors': 2, 'elements': 7, 'bytes': 28}})
             self.assertEqual(told['ties'], [['w', 'v']])
             self.assertRegex(' '.join(told['globals']), r'os getcwd')
+            self.assertEqual(told['objects'], {'os.getcwd': 1})
             entries = {entry['key']: entry['value'] for entry in told['tree']['entries']}
             self.assertEqual(list(entries), ['w', 'v', 'epoch', 'big', 'name', 'evil'])
             self.assertEqual(entries['w'],
