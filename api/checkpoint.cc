@@ -11,14 +11,6 @@
 #include "core/status_macros.h"
 
 namespace penstock {
-namespace {
-
-absl::Status NoTensor(const std::string& path, absl::string_view name) {
-  return absl::NotFoundError(
-      absl::StrCat(path, ": no tensor is named \"", name, "\""));
-}
-
-}  // namespace
 
 Checkpoint::Checkpoint(std::unique_ptr<Opened> opened)
     : opened_(std::move(opened)) {}
@@ -53,6 +45,10 @@ const std::vector<std::string>& Checkpoint::warnings() const {
 }
 const std::optional<Origin>& Checkpoint::origin() const {
   return opened_->origin;
+}
+const std::vector<std::pair<std::string, std::string>>& Checkpoint::metadata()
+    const {
+  return opened_->metadata;
 }
 const Value& Checkpoint::root() const { return opened_->root; }
 const StateDict& Checkpoint::state_dict() const { return opened_->state_dict; }

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "codec/reporting_source.h"
 #include "compat/open_foreign.h"
@@ -49,6 +50,26 @@ std::vector<std::string> NamesFor(const Plan& plan, const StorageNames& names) {
   return result;
 }
 
+absl::Status NoTensor(const std::string& path, absl::string_view name) {
+  return absl::NotFoundError(
+      absl::StrCat(path, ": no tensor is named \"", name, "\""));
+}
+
+absl::StatusOr<Tensor> RebasedOn(std::shared_ptr<const Storage> storage,
+                                 const Tensor& view) {
+  // The range begins with the byte of the first element, which is not the
+  // byte's first one where several share it.
+  const int64_t offset =
+      storage->size_bytes() == 0
+          ? 0
+          : view.offset() % InfoOf(view.dtype()).values_per_byte;
+  return Tensor::Make(
+      std::move(storage), view.dtype(),
+      std::vector<int64_t>(view.shape().begin(), view.shape().end()),
+      std::vector<int64_t>(view.strides().begin(), view.strides().end()),
+      offset);
+}
+
 FileSystem& FilesOf(const RunOptions& options) {
   return options.files == nullptr ? PosixFileSystem() : *options.files;
 }
@@ -77,6 +98,9 @@ absl::Status Checkpoint::Opened::OpenAs(
     for (const auto& [key, value] : native->index().meta) {
       if (key == "writer") writer = value;
       if (key == "codec") codec = value;
+      if (absl::StartsWith(key, kMetadataPrefix)) {
+        metadata.emplace_back(key.substr(kMetadataPrefix.size()), value);
+      }
     }
     PENSTOCK_ASSIGN_OR_RETURN(const std::optional<OriginInfo> info,
                               OriginOf(native->index()));
@@ -85,10 +109,19 @@ absl::Status Checkpoint::Opened::OpenAs(
                       info->skeleton_bytes};
     }
   } else {
-    PENSTOCK_ASSIGN_OR_RETURN(foreign, OpenForeign(kind, std::move(file)));
+    InflateOptions inflate;
+    inflate.files = options.files;
+    inflate.directory = options.temporary_directory;
+    PENSTOCK_ASSIGN_OR_RETURN(foreign,
+                              OpenForeign(kind, std::move(file), inflate));
     format = FormatOf(foreign.format);
     root = foreign.root;
     writer = foreign.writer;
+    metadata = foreign.metadata;
+    extent_offsets.assign(root.graph()->storages().size(), -1);
+    for (const FileExtent& extent : foreign.extents) {
+      extent_offsets[extent.storage] = extent.file_offset;
+    }
   }
   PENSTOCK_ASSIGN_OR_RETURN(state_dict, StateDict::FromValue(root));
   names = NamesOf(state_dict);
@@ -125,16 +158,7 @@ absl::StatusOr<Tensor> Checkpoint::Opened::Read(const NamedTensor& entry,
   PENSTOCK_RETURN_IF_ERROR(RunPump(plan, {{view.storage().get(), entry.name}},
                                    *run.source, sink, options)
                                .status());
-  // The range begins with the byte of the first element, which is not the
-  // byte's first one where several share it.
-  const int64_t offset =
-      range.size() == 0 ? 0
-                        : view.offset() % InfoOf(view.dtype()).values_per_byte;
-  return Tensor::Make(
-      storage, view.dtype(),
-      std::vector<int64_t>(view.shape().begin(), view.shape().end()),
-      std::vector<int64_t>(view.strides().begin(), view.strides().end()),
-      offset);
+  return RebasedOn(storage, view);
 }
 
 }  // namespace penstock

@@ -33,6 +33,14 @@ std::vector<std::string> NamesFor(const Plan& plan, const StorageNames& names);
 
 Format FormatOf(ForeignFormat format);
 
+// Keys of a native file's meta section that are the source's metadata.
+inline constexpr absl::string_view kMetadataPrefix = "metadata.";
+
+absl::Status NoTensor(const std::string& path, absl::string_view name);
+// `view` over a storage that has exactly its byte_range().
+absl::StatusOr<Tensor> RebasedOn(std::shared_ptr<const Storage> storage,
+                                 const Tensor& view);
+
 FileSystem& FilesOf(const RunOptions& options);
 PumpOptions PumpOptionsOf(const RunOptions& options);
 
@@ -55,12 +63,15 @@ struct Checkpoint::Opened {
   int64_t file_bytes = 0;
   std::unique_ptr<NativeSource> native;  // null for a foreign file
   ForeignFile foreign;                   // empty for a native file
+  // By storage of a foreign file: where its extent begins, -1: it has none.
+  std::vector<int64_t> extent_offsets;
   Value root;
   StateDict state_dict;
   StorageNames names;
   std::string writer;
   std::string codec = "none";
   std::optional<Origin> origin;
+  std::vector<std::pair<std::string, std::string>> metadata;
 
   absl::Status OpenAs(FileKind kind,
                       std::shared_ptr<const RandomAccessFile> file);

@@ -45,11 +45,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "api/edits.h"
 #include "core/file.h"
 #include "core/graph_builder.h"
 #include "core/progress.h"
@@ -85,6 +87,9 @@ struct RunOptions {
   int64_t memory_bytes = 256LL << 20;  // buffers, beyond tensors and index
   ProgressCallback progress;           // may be null; can cancel
   FileSystem* files = nullptr;         // null: the operating system's
+  // For what must be inflated whole before it can be read (deflated zips), in
+  // files without names. Not read from the environment.
+  std::string temporary_directory = "/var/tmp";
 };
 
 // ---------------------------------------------------------------------- Save
@@ -103,11 +108,31 @@ enum class Writing {
   kAnew,     // write what the tree says, as the format's own library does
 };
 
+// Which records a .pt has, and in which order.
+enum class PtLayout {
+  kT27,  // as torch 2.7 and later
+  kT16,  // as torch 1.10 to 2.0: loads from torch 1.5 on, if its dtypes do
+};
+
+// What becomes, in safetensors, of tensors that are one view of one storage.
+enum class Ties {
+  kCopy,  // each is written in full
+  kDrop,  // one is written; __metadata__ names the others
+};
+
 struct SaveOptions {
   Format format = Format::kNative;
-  Codec codec = Codec::kZstd;  // of native files
+  Codec codec = Codec::kZstd;    // of native files
+  PtLayout pt = PtLayout::kT27;  // of .pt files
+  Ties ties = Ties::kCopy;       // of safetensors files
+  // Most bytes of tensors in one safetensors file; 0: all in one. More files
+  // are "model-00001-of-00003.safetensors" beside "model.safetensors", which is
+  // not written, and "model.safetensors.index.json".
+  int64_t shard_bytes = 0;
   OriginMode origin = OriginMode::kAuto;
   Writing writing = Writing::kRestore;
+  // What Convert changes; then it keeps and restores no origin. Not of Save.
+  Edits edits;
   RunOptions run;
 };
 
@@ -124,9 +149,11 @@ struct SaveReport {
   std::string codec_reason;    // why kAuto settled so; else empty
   int64_t raw_bytes = 0;       // of all storages
   int64_t file_bytes = 0;
-  double seconds = 0;     // to durable
-  int threads = 0;        // that did work
-  bool restored = false;  // the original file, byte for byte
+  std::vector<std::string> files;  // names of shards and index; else empty
+  double seconds = 0;              // to durable
+  int threads = 0;                 // that did work
+  bool restored = false;           // the original file, byte for byte
+  std::vector<std::string> notes;  // what edits did
   std::vector<std::string> warnings;
 };
 
@@ -178,6 +205,8 @@ class Checkpoint {
   const std::string& codec() const;
   // The file that a native one was made from, if it can be given back.
   const std::optional<Origin>& origin() const;
+  // Text that stands beside the tree (safetensors' __metadata__), in order.
+  const std::vector<std::pair<std::string, std::string>>& metadata() const;
   // What was odd but harmless.
   const std::vector<std::string>& warnings() const;
   // Every Python global that the file names, as "module name". Nothing of it is
@@ -198,6 +227,14 @@ class Checkpoint {
   // it is read unverified.
   absl::StatusOr<Tensor> ReadRows(absl::string_view name, int64_t begin,
                                   int64_t end) const;
+  // One tensor whose bytes are pages of the file, read when they are touched,
+  // unverified (Verify checks them). They stay mapped as long as the tensor's
+  // storage lives, this object gone or not. They are only to be read: a write
+  // kills the process; so does a read where the file was truncated since.
+  // Errors: kNotFound; kUnimplemented where the bytes do not lie in the file as
+  // they are, aligned to their numbers (compressed, big-endian, shards): Read
+  // works there; kDataLoss where the file has become shorter.
+  absl::StatusOr<Tensor> Map(absl::string_view name) const;
   // Everything: the same tree over storages in memory, ties kept, verified.
   absl::StatusOr<Value> Load() const;
 

@@ -5,9 +5,12 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "api/edited_run.h"
 #include "api/opened.h"
 #include "api/penstock.h"
 #include "api/write_job.h"
+#include "codec/block_writer.h"
 #include "core/atomic_file.h"
 #include "core/status_macros.h"
 
@@ -20,6 +23,48 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Several files: all of them are complete before the first appears, and the
+// index is the last to.
+absl::StatusOr<SaveReport> WriteShards(const WriteJob& job) {
+  const Clock::time_point start = Clock::now();
+  PENSTOCK_ASSIGN_OR_RETURN(SafetensorsPlan plan, PlanShards(job));
+  SaveReport report;
+  report.format = job.options.format;
+  report.warnings = std::move(plan.warnings);
+  for (const auto& storage : job.root.graph()->storages()) {
+    report.raw_bytes += storage->size_bytes();
+  }
+  std::vector<std::unique_ptr<AtomicFile>> files;
+  const auto create = [&](const std::string& name) -> absl::Status {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        std::unique_ptr<AtomicFile> file,
+        AtomicFile::Create(FilesOf(job.options.run),
+                           absl::StrCat(job.directory, "/", name),
+                           Caching::kDirect));
+    files.push_back(std::move(file));
+    report.files.push_back(name);
+    return absl::OkStatus();
+  };
+  for (SafetensorsOutput& shard : plan.files) {
+    PENSTOCK_RETURN_IF_ERROR(create(shard.file_name));
+    PENSTOCK_RETURN_IF_ERROR(
+        WriteShard(job, std::move(shard), files.back()->file(), report));
+  }
+  if (!plan.index_file_name.empty()) {
+    PENSTOCK_RETURN_IF_ERROR(create(plan.index_file_name));
+    BlockWriter index(files.back()->file(), BlockWriter::BlocksNeeded(1, 0));
+    PENSTOCK_RETURN_IF_ERROR(index.Append(absl::MakeConstSpan(
+        reinterpret_cast<const uint8_t*>(plan.index_json.data()),
+        plan.index_json.size())));
+    PENSTOCK_RETURN_IF_ERROR(index.Finish());
+    report.file_bytes += static_cast<int64_t>(plan.index_json.size());
+  }
+  for (const auto& file : files) PENSTOCK_RETURN_IF_ERROR(file->Commit());
+  if (files.size() == 1) report.files.clear();
+  report.seconds = SecondsSince(start);
+  return report;
+}
+
 absl::StatusOr<SaveReport> WriteToPath(const Value& root,
                                        const StorageNames& names,
                                        Source& source,
@@ -27,11 +72,14 @@ absl::StatusOr<SaveReport> WriteToPath(const Value& root,
                                        const std::string& path,
                                        const SaveOptions& options) {
   const Clock::time_point start = Clock::now();
+  const WriteJob job{root,  names, source, options, path, DirectoryOf(path),
+                     opened};
+  if (options.format == Format::kSafetensors && options.shard_bytes > 0) {
+    return WriteShards(job);
+  }
   PENSTOCK_ASSIGN_OR_RETURN(
       const std::unique_ptr<AtomicFile> file,
       AtomicFile::Create(FilesOf(options.run), path, Caching::kDirect));
-  const WriteJob job{root,  names, source, options, path, DirectoryOf(path),
-                     opened};
   PENSTOCK_ASSIGN_OR_RETURN(SaveReport report, WriteTo(job, file->file()));
   PENSTOCK_RETURN_IF_ERROR(file->Commit());
   report.seconds = SecondsSince(start);
@@ -110,12 +158,15 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
                                       const SaveOptions& options) {
   const Checkpoint::Opened& opened = *source.opened_;
   const Checkpoint::Opened::Run run = opened.NewRun();
+  PENSTOCK_ASSIGN_OR_RETURN(const EditedRun edited,
+                            EditRun(opened, *run.source, options));
   ConvertReport report;
   report.from = opened.format;
-  report.num_tensors = opened.state_dict.size();
+  report.num_tensors = edited.num_tensors;
   PENSTOCK_ASSIGN_OR_RETURN(
-      report.saved, WriteToPath(opened.root, opened.names, *run.source, &opened,
-                                destination, options));
+      report.saved, WriteToPath(edited.root, *edited.names, *edited.source,
+                                &opened, destination, edited.options));
+  report.saved.notes = edited.Notes();
   return report;
 }
 
@@ -126,12 +177,16 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
   const Clock::time_point start = Clock::now();
   const Checkpoint::Opened& opened = *source.opened_;
   const Checkpoint::Opened::Run run = opened.NewRun();
+  PENSTOCK_ASSIGN_OR_RETURN(const EditedRun edited,
+                            EditRun(opened, *run.source, options));
   ConvertReport report;
   report.from = opened.format;
-  report.num_tensors = opened.state_dict.size();
-  const WriteJob job{opened.root,       opened.names, *run.source, options,
-                     std::string(name), "",           &opened};
+  report.num_tensors = edited.num_tensors;
+  const WriteJob job{edited.root,    *edited.names,     *edited.source,
+                     edited.options, std::string(name), "",
+                     &opened};
   PENSTOCK_ASSIGN_OR_RETURN(report.saved, WriteTo(job, destination));
+  report.saved.notes = edited.Notes();
   report.saved.seconds = SecondsSince(start);
   return report;
 }

@@ -7,9 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "codec/auto_codec.h"
+#include "codec/derived_source.h"
 #include "codec/native_sink.h"
 #include "compat/foreign_sink.h"
 #include "compat/layout_sink.h"
+#include "compat/legacy_sink.h"
+#include "compat/npz_sink.h"
 #include "compat/origin.h"
 #include "compat/pt_sink.h"
 #include "core/status_macros.h"
@@ -70,8 +73,9 @@ absl::Status RunForeign(const WriteJob& job, WritableFile& file, Source& source,
   PENSTOCK_RETURN_IF_ERROR(CheckFreeSpace(job, sink.FinalSize()));
   PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink.FinalSize()));
   PENSTOCK_RETURN_IF_ERROR(RunSink(job, sink.plan(), source, sink, report));
-  report.file_bytes = sink.FinalSize();
-  report.warnings = sink.warnings();
+  report.file_bytes += sink.FinalSize();
+  report.warnings.insert(report.warnings.end(), sink.warnings().begin(),
+                         sink.warnings().end());
   return absl::OkStatus();
 }
 
@@ -96,6 +100,11 @@ absl::Status WriteNative(const WriteJob& job, WritableFile& file,
   options.codec =
       report.codec == Codec::kZstd ? NativeCodec::kZstd : NativeCodec::kNone;
   options.pump = PumpOptionsOf(job.options.run);
+  if (job.opened != nullptr) {
+    for (const auto& [key, value] : job.opened->metadata) {
+      options.meta.emplace_back(absl::StrCat(kMetadataPrefix, key), value);
+    }
+  }
   const OriginMode mode =
       job.opened == nullptr ? OriginMode::kNever : job.options.origin;
   if (mode != OriginMode::kNever && job.opened->native != nullptr) {
@@ -116,9 +125,40 @@ absl::Status WritePt(const WriteJob& job, WritableFile& file,
                      SaveReport& report) {
   PENSTOCK_ASSIGN_OR_RETURN(const std::string archive_name,
                             ArchiveNameFor(job.name));
-  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<PtSink> sink,
-                            PtSink::Create(file, job.root, archive_name));
+  PtSinkOptions options;
+  if (job.options.pt == PtLayout::kT16) options.profile = PtProfile::kT16;
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::unique_ptr<PtSink> sink,
+      PtSink::Create(file, job.root, archive_name, options));
   return RunForeign(job, file, job.source, *sink, report);
+}
+
+absl::Status WriteLegacy(const WriteJob& job, WritableFile& file,
+                         SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<ForeignSink> sink,
+                            CreateLegacySink(file, job.root));
+  return RunForeign(job, file, job.source, *sink, report);
+}
+
+absl::Status WriteNpz(const WriteJob& job, WritableFile& file,
+                      SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<NpzSink> sink,
+                            NpzSink::Create(file, job.root));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<DerivedSource> source,
+                            DerivedSource::Make(job.source, sink->derivations(),
+                                                job.options.run.memory_bytes));
+  return RunForeign(job, file, *source, *sink, report);
+}
+
+absl::Status WriteSafetensors(const WriteJob& job, WritableFile& file,
+                              SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(SafetensorsPlan plan, PlanShards(job));
+  if (plan.files.size() > 1) {
+    return absl::InvalidArgumentError(
+        "shards are several files, and a pipe is one: leave out --shard-size");
+  }
+  report.warnings = std::move(plan.warnings);
+  return WriteShard(job, std::move(plan.files[0]), file, report);
 }
 
 // Names of torch's files do not tell its formats apart.
@@ -156,14 +196,49 @@ absl::Status Write(const WriteJob& job, WritableFile& file,
       return WriteNative(job, file, report);
     case Format::kPt:
       return WritePt(job, file, report);
-    default:
-      return absl::UnimplementedError(
-          absl::StrCat("the format ", NameOf(report.format),
-                       " can be read, but not written"));
+    case Format::kPtLegacy:
+      return WriteLegacy(job, file, report);
+    case Format::kSafetensors:
+      return WriteSafetensors(job, file, report);
+    case Format::kNpz:
+      return WriteNpz(job, file, report);
+    case Format::kPickle:
+    case Format::kNpy:
+      break;
   }
+  return absl::UnimplementedError(
+      absl::StrCat("the format ", NameOf(report.format),
+                   " is read, but not written; of arrays, `penstock extract` "
+                   "writes .npy files"));
 }
 
 }  // namespace
+
+absl::StatusOr<SafetensorsPlan> PlanShards(const WriteJob& job) {
+  SafetensorsOptions options;
+  if (job.opened != nullptr) options.metadata = job.opened->metadata;
+  if (job.options.ties == Ties::kDrop) options.ties = SafetensorsTies::kDrop;
+  options.shard_bytes = job.options.shard_bytes;
+  options.file_name = BaseName(job.name);
+  return PlanSafetensors(job.root, options);
+}
+
+absl::Status WriteShard(const WriteJob& job, SafetensorsOutput shard,
+                        WritableFile& file, SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::unique_ptr<DerivedSource> source,
+      DerivedSource::Make(job.source, std::move(shard.derivations),
+                          job.options.run.memory_bytes));
+  StorageNames names;
+  for (size_t i = 0; i < shard.names.size(); ++i) {
+    names.emplace(shard.layout.storages[i].get(), shard.names[i]);
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<LayoutSink> sink,
+                            LayoutSink::Create(file, std::move(shard.layout)));
+  const WriteJob named{job.root, names,         *source,   job.options,
+                       job.name, job.directory, job.opened};
+  return RunForeign(named, file, *source, *sink, report);
+}
 
 absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file) {
   SaveReport report;

@@ -5,10 +5,12 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "api/opened.h"
 #include "api/penstock.h"
 #include "codec/source.h"
+#include "compat/safetensors_writer.h"
 #include "core/file.h"
 #include "core/value.h"
 
@@ -21,13 +23,20 @@ struct WriteJob {
   const SaveOptions& options;
   std::string name;       // of the destination; a .pt's records have it
   std::string directory;  // of the destination; empty for a pipe
-  // The checkpoint that `root` is, unchanged; null where it is made in memory
-  // or edited. What is known of it alone is its origin.
+  // The checkpoint that `root` is, or was made from by edits (the options then
+  // keep and restore no origin); null where it is made in memory. Taken from it
+  // are its origin and its metadata.
   const Checkpoint::Opened* opened = nullptr;
 };
 
 // Writes `file` up to its last byte, without closing it.
 absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file);
+
+// The safetensors files that the job makes, and one of them into `file`; adds
+// to the report.
+absl::StatusOr<SafetensorsPlan> PlanShards(const WriteJob& job);
+absl::Status WriteShard(const WriteJob& job, SafetensorsOutput shard,
+                        WritableFile& file, SaveReport& report);
 
 }  // namespace penstock
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "api/penstock.h"
 #include "cli/console.h"
+#include "cli/edit_flags.h"
 #include "cli/verbs.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
@@ -23,7 +24,11 @@ struct Flags {
   std::string codec = "zstd";
   std::string format;
   std::string origin = "auto";
+  std::string profile = "t27";
+  std::string ties = "copy";
+  std::string shard_size;
   bool quiet = false;
+  EditFlags edits;
   RunFlags run;
 };
 
@@ -41,7 +46,8 @@ OriginMode OriginModeOf(const std::string& name) {
 // --format, else the destination's extension; else a pipe is native, a .pstk
 // becomes what it was made from, and anything else a .pstk.
 Format FormatFor(const Flags& flags, const Checkpoint& source) {
-  for (const Format format : {Format::kNative, Format::kPt}) {
+  for (const Format format : {Format::kNative, Format::kPt, Format::kPtLegacy,
+                              Format::kSafetensors, Format::kNpz}) {
     if (flags.format == NameOf(format)) return format;
   }
   const std::optional<Format> by_name = FormatOfName(flags.destination);
@@ -60,8 +66,17 @@ absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
                             OpenInput(flags.source, options.run));
   options.format = FormatFor(flags, source);
   options.origin = OriginModeOf(flags.origin);
-  const bool anew = !flags.format.empty() || flags.origin == "never";
+  options.pt = flags.profile == "t16" ? PtLayout::kT16 : PtLayout::kT27;
+  options.ties = flags.ties == "drop" ? Ties::kDrop : Ties::kCopy;
+  if (!flags.shard_size.empty()) {
+    PENSTOCK_ASSIGN_OR_RETURN(options.shard_bytes,
+                              ParseBytes(flags.shard_size));
+  }
+  const bool anew = !flags.format.empty() || flags.origin == "never" ||
+                    flags.profile != "t27" || flags.ties != "copy" ||
+                    !flags.shard_size.empty();
   if (anew) options.writing = Writing::kAnew;
+  options.edits = flags.edits.Asked();
   if (flags.destination != "-") {
     return Convert(source, flags.destination, options);
   }
@@ -82,6 +97,9 @@ void Print(const Flags& flags, const ConvertReport& report) {
   const SaveReport& saved = report.saved;
   for (const std::string& warning : saved.warnings) {
     std::fprintf(stderr, "penstock: warning: %s\n", Printable(warning).c_str());
+  }
+  for (const std::string& note : saved.notes) {
+    std::fprintf(stderr, "%s\n", Printable(note).c_str());
   }
   if (saved.restored) {
     std::fprintf(stderr, "restored original (%s): byte for byte\n",
@@ -105,24 +123,41 @@ void Print(const Flags& flags, const ConvertReport& report) {
 
 void AddConvert(CLI::App& app, int& exit_code) {
   CLI::App* verb =
-      app.add_subcommand("convert", "Converts between .pt and .pstk.");
+      app.add_subcommand("convert", "Writes a checkpoint in another format.");
   auto flags = std::make_shared<Flags>();
   verb->add_option("SRC", flags->source, "a checkpoint; - for standard input")
       ->required();
-  verb->add_option("DST", flags->destination,
-                   "what to write; - for standard output (.pstk)")
+  verb->add_option(
+          "DST", flags->destination,
+          "what to write; - for standard output (.pstk). Its extension "
+          "says the format: .pstk .pt .pth .bin .ckpt .safetensors "
+          ".npz")
       ->required();
   verb->add_option("--codec", flags->codec, "of a .pstk (default: zstd)")
       ->check(CLI::IsMember({"zstd", "none", "auto"}));
   verb->add_option("--format", flags->format,
                    "of DST, written anew (default: by its extension)")
-      ->check(CLI::IsMember({"pstk", "pt"}));
+      ->check(CLI::IsMember({"pstk", "pt", "pt-legacy", "safetensors", "npz"}));
   verb->add_option("--origin", flags->origin,
                    "whether a .pstk keeps what it takes to give back the very "
                    "file it was made from (default: auto, unless that is over "
                    "64 KiB and an eighth of the file)")
       ->check(CLI::IsMember({"auto", "always", "never"}));
   verb->add_flag("-q,--quiet", flags->quiet, "no summary");
+  verb->add_option(
+          "--profile", flags->profile,
+          "of a .pt: as torch 2.7 and later write it (t27), or so that "
+          "torch from 1.5 on loads it (t16) (default: t27)")
+      ->check(CLI::IsMember({"t27", "t16"}));
+  verb->add_option("--ties", flags->ties,
+                   "of safetensors, which cannot share: write every tied "
+                   "tensor, or one of them and the others' names "
+                   "(default: copy)")
+      ->check(CLI::IsMember({"copy", "drop"}));
+  verb->add_option("--shard-size", flags->shard_size,
+                   "of safetensors: several files with at most so much of "
+                   "tensors each, such as 5GB, and their index");
+  flags->edits.AddTo(*verb);
   flags->run.AddTo(*verb);
   verb->callback([flags, &exit_code] {
     absl::StatusOr<ConvertReport> report = absl::UnknownError("");

@@ -68,6 +68,8 @@ void NativeSink::SetUpIndex(std::shared_ptr<const Graph> graph,
       {"writer", std::string(kWriterName)},
       {"codec", options.codec == NativeCodec::kZstd ? "zstd" : "none"},
   };
+  index_.meta.insert(index_.meta.end(), options.meta.begin(),
+                     options.meta.end());
   absl::flat_hash_map<std::string, uint32_t> numbers;
   for (size_t i = 0; i < index_.storages.size(); ++i) {
     const std::string& location = layout_.plan.storages[i]->location();

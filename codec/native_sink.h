@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,6 +25,8 @@ namespace penstock {
 
 struct NativeOptions {
   NativeCodec codec = NativeCodec::kZstd;
+  // For people, behind "writer" and "codec" in the meta section.
+  std::vector<std::pair<std::string, std::string>> meta;
   // Of the types that the callers gave themselves, ascending, from
   // kFirstExtension on. Readers that do not know one skip it, or refuse the
   // file where kSectionRequired is set.
