@@ -164,33 +164,38 @@ double FloatAt(DType dtype, const uint8_t* element) {
 // beside it.
 std::string SmallDigits(const SmallFloat& format, uint32_t bits) {
   const double value = Decoded(format, bits);
+  const double below = Decoded(format, bits - 1);
   double above = Decoded(format, bits + 1);
-  if (!std::isfinite(above))
-    above = value + (value - Decoded(format, bits - 1));
-  const double below =
-      bits == 0 ? value - (above - value) : Decoded(format, bits - 1);
+  if (!std::isfinite(above)) above = value + (value - below);
   for (int digits = 0;; ++digits) {
     std::string text = absl::StrFormat("%.*e", digits, value);
     double back;
     PENSTOCK_CHECK(absl::SimpleAtod(text, &back));
     if (back - value < (above - value) / 2 &&
-        value - back < (value - below) / 2)
+        value - back < (value - below) / 2) {
       return text;
+    }
   }
 }
 
-// As above for any dtype; `element` is finite and not 0.
+// The digits of a number that is finite and not 0, without its sign. Whole
+// numbers come whole, where 448 could be written 450 in float8; so do scales,
+// which are powers of two.
 std::string Digits(DType dtype, const uint8_t* element) {
+  constexpr double kWhole = 1 << 17;  // beyond all of float16 and float8
+  const double value = std::fabs(FloatAt(dtype, element));
   char text[64];
-  if (dtype == DType::kFloat64 || dtype == DType::kFloat32) {
-    const double value = std::fabs(FloatAt(dtype, element));
-    const auto end = dtype == DType::kFloat64
-                         ? std::to_chars(text, text + sizeof(text), value,
-                                         std::chars_format::scientific)
-                         : std::to_chars(text, text + sizeof(text),
-                                         static_cast<float>(value),
-                                         std::chars_format::scientific);
-    return std::string(text, end.ptr);
+  char* const end = text + sizeof(text);
+  if (dtype == DType::kFloat64) {
+    return std::string(
+        text,
+        std::to_chars(text, end, value, std::chars_format::scientific).ptr);
+  }
+  if (dtype == DType::kFloat32 || dtype == DType::kFloat8E8M0FNU ||
+      (value < kWhole && value == std::trunc(value))) {
+    return std::string(text, std::to_chars(text, end, static_cast<float>(value),
+                                           std::chars_format::scientific)
+                                 .ptr);
   }
   const SmallFloat format = FormatOf(dtype);
   const uint32_t bits =

@@ -42,8 +42,9 @@ DType RawNumpyDTypeOf(DType dtype);
 Elements InDType(Elements elements, DType dtype);
 
 // One element as Python prints it: 3, 0.1, 1e-05, nan, True, 1.5-2.0j. The
-// shortest digits that give the same element back in its own dtype. Elements of
-// dtypes that are no numbers (bits, packed floats) come as unsigned integers.
+// shortest digits that give the same element back in its own dtype; whole
+// numbers stay whole. Elements of dtypes that are no numbers (bits, packed
+// floats) come as unsigned integers.
 std::string ElementText(DType dtype, const uint8_t* element);
 // As JSON: true; numbers, those of floating-point dtypes with '.' or 'e';
 // "NaN", "Infinity" and "-Infinity"; [real, imaginary].

@@ -61,14 +61,14 @@ TEST(ElementTextTest, IsPythons) {
 // Values by hand from IEEE 754, OFP8 and the FNUZ paper (arXiv:2206.02915).
 TEST(ElementTextTest, KnowsSmallFloats) {
   EXPECT_EQ(Text(DType::kFloat16, uint16_t{0x2E66}), "0.1");
-  EXPECT_EQ(Text(DType::kFloat16, uint16_t{0x7BFF}), "65500.0");
+  EXPECT_EQ(Text(DType::kFloat16, uint16_t{0x7BFF}), "65504.0");
   EXPECT_EQ(Text(DType::kFloat16, uint16_t{0x0001}), "6e-08");
   EXPECT_EQ(Text(DType::kFloat16, uint16_t{0x7C00}), "inf");
   EXPECT_EQ(Text(DType::kFloat16, uint16_t{0x7E00}), "nan");
   EXPECT_EQ(Text(DType::kBFloat16, uint16_t{0x3DCD}), "0.1");
   EXPECT_EQ(Text(DType::kBFloat16, uint16_t{0xFF80}), "-inf");
   EXPECT_EQ(Text(DType::kBFloat16, uint16_t{0x0001}), "9e-41");
-  EXPECT_EQ(Text(DType::kFloat8E4M3FN, uint8_t{0x7E}), "450.0");
+  EXPECT_EQ(Text(DType::kFloat8E4M3FN, uint8_t{0x7E}), "448.0");
   EXPECT_EQ(Text(DType::kFloat8E4M3FN, uint8_t{0xFF}), "nan");
   EXPECT_EQ(Text(DType::kFloat8E4M3FN, uint8_t{0x80}), "-0.0");
   EXPECT_EQ(Text(DType::kFloat8E5M2, uint8_t{0x7C}), "inf");
@@ -76,7 +76,8 @@ TEST(ElementTextTest, KnowsSmallFloats) {
   EXPECT_EQ(Text(DType::kFloat8E4M3FNUZ, uint8_t{0x40}), "1.0");
   EXPECT_EQ(Text(DType::kFloat8E5M2FNUZ, uint8_t{0x40}), "1.0");
   EXPECT_EQ(Text(DType::kFloat8E8M0FNU, uint8_t{127}), "1.0");
-  EXPECT_EQ(Text(DType::kFloat8E8M0FNU, uint8_t{128}), "2.0");
+  EXPECT_EQ(Text(DType::kFloat8E8M0FNU, uint8_t{137}), "1024.0");
+  EXPECT_EQ(Text(DType::kFloat8E8M0FNU, uint8_t{0}), "5.877472e-39");
   EXPECT_EQ(Text(DType::kFloat8E8M0FNU, uint8_t{0xFF}), "nan");
 }
 
