@@ -23,20 +23,22 @@ absl::StatusOr<RunOptions> RunFlags::Options(ProgressMeter& meter) const {
   options.threads = threads;
   PENSTOCK_ASSIGN_OR_RETURN(options.memory_bytes, ParseBytes(memory));
   options.progress = meter.callback();
+  if (const char* directory = std::getenv("TMPDIR"); directory != nullptr) {
+    options.temporary_directory = directory;
+  }
   return options;
 }
 
 absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
                                      const RunOptions& options) {
   if (path != "-") return Checkpoint::Open(path, options);
-  const char* directory = std::getenv("TMPDIR");
   std::shared_ptr<const RandomAccessFile> file;
   {
     const InterruptsEndAll unnamed;  // the spool is, and goes by itself
-    PENSTOCK_ASSIGN_OR_RETURN(
-        file, SpoolInputStream(STDIN_FILENO, "standard input",
-                               directory != nullptr ? directory : "/tmp",
-                               [] { return !Interrupted(); }));
+    PENSTOCK_ASSIGN_OR_RETURN(file,
+                              SpoolInputStream(STDIN_FILENO, "standard input",
+                                               options.temporary_directory,
+                                               [] { return !Interrupted(); }));
   }
   return Checkpoint::Open(std::move(file), options);
 }

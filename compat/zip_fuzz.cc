@@ -1,4 +1,5 @@
-// Feeds anything to the reader of zip checkpoints, and reads all that it takes.
+// Feeds anything to the reader of zip checkpoints, and reads all that it takes:
+// stored, deflated, TorchScript.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +13,16 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace penstock;
+  MemoryFileSystem spool;
   PtLimits limits;
   limits.pickle.max_opcodes = 100'000;
   limits.pickle.max_pickle_bytes = 1 << 20;
+  limits.inflate.files = &spool;
+  limits.inflate.max_bytes = 1 << 24;
   const auto pt =
       OpenPt(FileFromString(std::string(data, data + size), "fuzz.pt"), limits);
   if (!pt.ok()) return 0;
-  const auto source = pt->NewSource();
+  const auto source = pt->new_source();
   const Plan plan = PlanInOrder(pt->root.graph()->storages());
   Slot slot;
   for (const Chunk& chunk : plan.chunks) {

@@ -24,9 +24,15 @@ def runfile(*parts):
 
 
 def environment():
-    """Without what `bazel run` sets: the command would change its folder."""
-    return {key: value for key, value in os.environ.items()
-            if key != 'BUILD_WORKING_DIRECTORY'}
+    """Without what `bazel run` sets: the command would change its folder.
+
+    Temporary files go where a sandbox lets them.
+    """
+    variables = {key: value for key, value in os.environ.items()
+                 if key != 'BUILD_WORKING_DIRECTORY'}
+    if 'TEST_TMPDIR' in variables:
+        variables.setdefault('TMPDIR', variables['TEST_TMPDIR'])
+    return variables
 
 
 def run(*arguments, timeout=120, **options):
