@@ -251,7 +251,7 @@ class DamageTest(DoctorCase):
         self.is_kind('pt-legacy', 'a.pt', LEGACY[:-7], 'at least 7 bytes are missing')
 
     def test_pstk_truncated(self):
-        self.write('a.pt', f.checkpoint())
+        self.write('a.pt', f.model(1, 10_000))
         self.must('convert', 'a.pt', 'a.pstk')
         self.is_kind('pstk', 'b.pstk', self.read('a.pstk')[:-20], 'footer|incomplete', 'fetch')
         self.is_kind('pstk', 'c.pstk', self.read('a.pstk')[:-9000] + bytes(9000),
