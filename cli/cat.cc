@@ -28,6 +28,7 @@ struct Flags {
   std::string rows;
   bool all = false;
   bool json = false;
+  RunFlags run;
 };
 
 // Rows [begin, end) of a tensor.
@@ -152,8 +153,11 @@ void PrintJsonHead(const Flags& flags, const NamedTensor& entry,
 }
 
 absl::Status Run(const Flags& flags) {
+  std::optional<ProgressMeter> meter(std::in_place, "reading");
+  PENSTOCK_ASSIGN_OR_RETURN(const RunOptions options,
+                            flags.run.Options(*meter));
   PENSTOCK_ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                            OpenInput(flags.file, {}));
+                            OpenInput(flags.file, options));
   const NamedTensor* entry = checkpoint.state_dict().Find(flags.name);
   if (entry == nullptr) {
     return absl::NotFoundError(absl::StrCat(flags.file, ": no tensor named \"",
@@ -175,6 +179,7 @@ absl::Status Run(const Flags& flags) {
   style.syntax = flags.json ? ArrayStyle::kJson : ArrayStyle::kNumpy;
   if (flags.all || flags.json) style.max_elements = INT64_MAX;
   PENSTOCK_ASSIGN_OR_RETURN(Cut cut, Read(checkpoint, *entry, rows, style));
+  meter.reset();  // wipes its line; nothing is read from here on
   if (rows.is_index) cut.elements.shape.erase(cut.elements.shape.begin());
   if (flags.json) {
     PrintJsonHead(flags, *entry, rows);
@@ -213,6 +218,7 @@ void AddCat(CLI::App& app, int& exit_code) {
   verb->add_flag("--json", flags->json,
                  "print penstock.cat/1, every value: NaN and infinities as "
                  "text, complex numbers as [real, imaginary]");
+  flags->run.AddTo(*verb);
   verb->callback([flags, &exit_code] {
     const InterruptsEndAll nothing_written;
     const absl::Status status = Run(*flags);
