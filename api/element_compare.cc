@@ -85,28 +85,16 @@ int PartsOf(DType dtype) {
 
 // `count` elements as numbers; false where the dtype has none.
 bool Decode(DType dtype, const uint8_t* in, int64_t count, Numbers& out) {
+  if (dtype >= DType::kInt1 && dtype <= DType::kInt7) dtype = DType::kInt8;
+  if (dtype >= DType::kUInt1 && dtype <= DType::kUInt7) dtype = DType::kUInt8;
   switch (dtype) {
     case DType::kBool:
     case DType::kUInt8:
     case DType::kQUInt8:
-    case DType::kUInt1:
-    case DType::kUInt2:
-    case DType::kUInt3:
-    case DType::kUInt4:
-    case DType::kUInt5:
-    case DType::kUInt6:
-    case DType::kUInt7:
       Widen<uint8_t>(in, count, out);
       return true;
     case DType::kInt8:
     case DType::kQInt8:
-    case DType::kInt1:
-    case DType::kInt2:
-    case DType::kInt3:
-    case DType::kInt4:
-    case DType::kInt5:
-    case DType::kInt6:
-    case DType::kInt7:
       Widen<int8_t>(in, count, out);
       return true;
     case DType::kUInt16:
