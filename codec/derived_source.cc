@@ -18,8 +18,6 @@
 namespace penstock {
 namespace {
 
-constexpr uint8_t kMeaning = TensorFlags::kConjugated | TensorFlags::kNegated;
-
 // What a strided tensor is cast through.
 constexpr int64_t kCastBytes = 16 << 10;
 
