@@ -106,19 +106,23 @@ bool IsJsonText(absl::string_view bytes) {
 }
 
 void AppendJsonString(absl::string_view utf8, std::string& out) {
+  constexpr absl::string_view kPlain = "\"\\\b\f\n\r\t";
+  constexpr absl::string_view kLetters = "\"\\bfnrt";
   out.push_back('"');
-  for (const char c : utf8) {
-    constexpr absl::string_view kPlain = "\"\\\b\f\n\r\t";
-    constexpr absl::string_view kLetters = "\"\\bfnrt";
+  size_t begin = 0;  // of what is still to be copied as it is
+  for (size_t i = 0; i < utf8.size(); ++i) {
+    const char c = utf8[i];
+    if (static_cast<uint8_t>(c) >= 0x20 && c != '"' && c != '\\') continue;
+    out.append(utf8.data() + begin, i - begin);
+    begin = i + 1;
     if (const size_t place = kPlain.find(c); place != kPlain.npos) {
       out.push_back('\\');
       out.push_back(kLetters[place]);
-    } else if (static_cast<uint8_t>(c) < 0x20) {
-      absl::StrAppendFormat(&out, "\\u%04x", static_cast<int>(c));
     } else {
-      out.push_back(c);
+      absl::StrAppendFormat(&out, "\\u%04x", static_cast<int>(c));
     }
   }
+  out.append(utf8.data() + begin, utf8.size() - begin);
   out.push_back('"');
 }
 
