@@ -262,7 +262,7 @@ absl::StatusOr<Value> Load(const std::string& path,
 struct VerifyReport {
   Format format = Format::kNative;
   int64_t file_bytes = 0;
-  int64_t raw_bytes = 0;  // read, decoded and compared
+  int64_t raw_bytes = 0;  // of all storages: read, decoded and compared
   int64_t num_tensors = 0;
   // Damage, each with its place; empty: the file is sound. At most 100, then
   // one that counts the rest.

@@ -59,27 +59,24 @@ absl::StatusOr<SaveReport> WriteShards(const WriteJob& job) {
     PENSTOCK_RETURN_IF_ERROR(index.Finish());
     report.file_bytes += static_cast<int64_t>(plan.index_json.size());
   }
+  if (job.foreign != nullptr) {
+    PENSTOCK_RETURN_IF_ERROR(job.foreign->VerifyRest());
+  }
   for (const auto& file : files) PENSTOCK_RETURN_IF_ERROR(file->Commit());
   if (files.size() == 1) report.files.clear();
   report.seconds = SecondsSince(start);
   return report;
 }
 
-absl::StatusOr<SaveReport> WriteToPath(const Value& root,
-                                       const StorageNames& names,
-                                       Source& source,
-                                       const Checkpoint::Opened* opened,
-                                       const std::string& path,
-                                       const SaveOptions& options) {
+absl::StatusOr<SaveReport> WriteToPath(const WriteJob& job) {
   const Clock::time_point start = Clock::now();
-  const WriteJob job{root,  names, source, options, path, DirectoryOf(path),
-                     opened};
-  if (options.format == Format::kSafetensors && options.shard_bytes > 0) {
+  if (job.options.format == Format::kSafetensors &&
+      job.options.shard_bytes > 0) {
     return WriteShards(job);
   }
   PENSTOCK_ASSIGN_OR_RETURN(
       const std::unique_ptr<AtomicFile> file,
-      AtomicFile::Create(FilesOf(options.run), path, Caching::kDirect));
+      AtomicFile::Create(FilesOf(job.options.run), job.name, Caching::kDirect));
   PENSTOCK_ASSIGN_OR_RETURN(SaveReport report, WriteTo(job, file->file()));
   PENSTOCK_RETURN_IF_ERROR(file->Commit());
   report.seconds = SecondsSince(start);
@@ -144,8 +141,9 @@ absl::StatusOr<SaveReport> Save(const Value& checkpoint,
   PENSTOCK_ASSIGN_OR_RETURN(const StateDict state_dict,
                             StateDict::FromValue(checkpoint));
   MemorySource source;
-  return WriteToPath(checkpoint, NamesOf(state_dict), source, nullptr, path,
-                     options);
+  const StorageNames names = NamesOf(state_dict);
+  return WriteToPath(
+      {checkpoint, names, source, options, path, DirectoryOf(path)});
 }
 
 absl::StatusOr<SaveReport> Save(const Value& checkpoint,
@@ -164,8 +162,10 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
   report.from = opened.format;
   report.num_tensors = edited.num_tensors;
   PENSTOCK_ASSIGN_OR_RETURN(
-      report.saved, WriteToPath(edited.root, *edited.names, *edited.source,
-                                &opened, destination, edited.options));
+      report.saved,
+      WriteToPath({edited.root, *edited.names, *edited.source, edited.options,
+                   destination, DirectoryOf(destination), &opened,
+                   run.foreign.get()}));
   report.saved.notes = edited.Notes();
   return report;
 }
@@ -184,7 +184,7 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
   report.num_tensors = edited.num_tensors;
   const WriteJob job{edited.root,    *edited.names,     *edited.source,
                      edited.options, std::string(name), "",
-                     &opened};
+                     &opened,        run.foreign.get()};
   PENSTOCK_ASSIGN_OR_RETURN(report.saved, WriteTo(job, destination));
   report.saved.notes = edited.Notes();
   report.saved.seconds = SecondsSince(start);

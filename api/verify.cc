@@ -23,7 +23,9 @@ absl::Status VerifyPayload(const Checkpoint::Opened& opened,
   PENSTOCK_RETURN_IF_ERROR(
       Pump(plan, source, sink, PumpOptionsOf(opened.options)).status());
   report.findings = source.Findings();
-  report.raw_bytes = plan.total_bytes;
+  for (const auto& storage : opened.root.graph()->storages()) {
+    report.raw_bytes += storage->size_bytes();
+  }
   report.num_tensors = opened.state_dict.size();
   if (run.foreign != nullptr) {
     report.unverified_bytes = run.foreign->unverified_bytes();

@@ -245,6 +245,9 @@ absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file) {
   report.format = job.options.format;
   report.raw_bytes = TotalBytes(*job.root.graph());
   PENSTOCK_RETURN_IF_ERROR(Write(job, file, report));
+  if (job.foreign != nullptr) {
+    PENSTOCK_RETURN_IF_ERROR(job.foreign->VerifyRest());
+  }
   return report;
 }
 

@@ -27,9 +27,12 @@ struct WriteJob {
   // keep and restore no origin); null where it is made in memory. Taken from it
   // are its origin and its metadata.
   const Checkpoint::Opened* opened = nullptr;
+  // What `source` reads of a foreign file, to be verified to its end.
+  ForeignSource* foreign = nullptr;
 };
 
-// Writes `file` up to its last byte, without closing it.
+// Writes `file` up to its last byte, without closing it. What a checksum of the
+// source covers has been compared then.
 absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file);
 
 // The safetensors files that the job makes, and one of them into `file`; adds

@@ -151,35 +151,92 @@ absl::Status ExtentSource::Verify(const StoredAt& place, int64_t begin,
   const int64_t size = static_cast<int64_t>(bytes.size());
   read_bytes_ += size;
   if (place.crc32 == 0 || size == 0) return absl::OkStatus();
-  Range range{begin + size, Crc32(bytes)};
-  if (size == place.size_bytes) return Compare(place, range.crc);
+  const uint32_t crc = Crc32(bytes);
+  if (size == place.size_bytes) return Compare(place, crc);
+  uint32_t whole_crc = 0;
   {
     MutexLock lock(mutex_);
+    if (complete_.contains(&place)) return absl::OkStatus();
     Ranges& ranges = pending_[&place];
-    const auto next = ranges.lower_bound(begin);
-    const bool has_previous = next != ranges.begin();
-    const auto previous = has_previous ? std::prev(next) : ranges.end();
-    // Bytes that were read twice cannot be told apart: the first count.
-    if ((next != ranges.end() && next->first < range.end) ||
-        (has_previous && previous->second.end > begin)) {
+    // Bytes that were read twice cannot be told apart: the first count. So the
+    // parts that no range has yet are added.
+    while (!bytes.empty()) {
+      const int64_t end = begin + static_cast<int64_t>(bytes.size());
+      const auto next = ranges.upper_bound(begin);
+      const bool covered =
+          next != ranges.begin() && std::prev(next)->second.end > begin;
+      const int64_t stop =
+          covered ? std::min(end, std::prev(next)->second.end)
+                  : (next == ranges.end() ? end : std::min(end, next->first));
+      const absl::Span<const uint8_t> part = bytes.first(stop - begin);
+      if (!covered) {
+        AddRange(begin, {stop, stop - begin == size ? crc : Crc32(part)},
+                 ranges);
+      }
+      bytes.remove_prefix(part.size());
+      begin = stop;
+    }
+    const auto first = ranges.begin();
+    if (first->first != 0 || first->second.end != place.size_bytes) {
       return absl::OkStatus();
     }
-    if (next != ranges.end() && next->first == range.end) {
-      range.crc = CombineCrc32(range.crc, next->second.crc,
-                               next->second.end - next->first);
-      range.end = next->second.end;
-      ranges.erase(next);
-    }
-    if (has_previous && previous->second.end == begin) {
+    whole_crc = first->second.crc;
+    pending_.erase(&place);
+    complete_.insert(&place);
+  }
+  return Compare(place, whole_crc);
+}
+
+// Joins a range, which overlaps none, with its neighbours.
+void ExtentSource::AddRange(int64_t begin, Range range, Ranges& ranges) {
+  const auto next = ranges.lower_bound(begin);
+  if (next != ranges.begin()) {
+    const auto previous = std::prev(next);
+    if (previous->second.end == begin) {
       range.crc =
           CombineCrc32(previous->second.crc, range.crc, range.end - begin);
       begin = previous->first;
     }
-    ranges[begin] = range;
-    if (begin != 0 || range.end != place.size_bytes) return absl::OkStatus();
-    pending_.erase(&place);
   }
-  return Compare(place, range.crc);
+  if (next != ranges.end() && next->first == range.end) {
+    range.crc = CombineCrc32(range.crc, next->second.crc,
+                             next->second.end - next->first);
+    range.end = next->second.end;
+    ranges.erase(next);
+  }
+  ranges[begin] = range;
+}
+
+absl::Status ExtentSource::VerifyRest() {
+  struct Gap {
+    const StoredAt* place;
+    int64_t begin, end;
+  };
+  std::vector<Gap> gaps;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [place, ranges] : pending_) {
+      int64_t begin = 0;
+      for (const auto& [next, range] : ranges) {
+        if (next > begin) gaps.push_back({place, begin, next});
+        begin = range.end;
+      }
+      if (begin < place->size_bytes) {
+        gaps.push_back({place, begin, place->size_bytes});
+      }
+    }
+  }
+  std::vector<uint8_t> buffer;
+  for (Gap& gap : gaps) {
+    while (gap.begin < gap.end) {
+      buffer.resize(std::min(kGroupBytes, gap.end - gap.begin));
+      PENSTOCK_RETURN_IF_ERROR(stored_->files[gap.place->file]->Read(
+          gap.place->offset + gap.begin, absl::MakeSpan(buffer)));
+      PENSTOCK_RETURN_IF_ERROR(Verify(*gap.place, gap.begin, buffer));
+      gap.begin += static_cast<int64_t>(buffer.size());
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ExtentSource::Compare(const StoredAt& place, uint32_t crc) {

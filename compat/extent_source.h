@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -70,6 +71,7 @@ class ExtentSource : public ForeignSource {
                       absl::Span<uint8_t> out) override;
   int64_t SlotBytes() const override;
 
+  absl::Status VerifyRest() override;
   // Of storages that were not read completely, and of those without a CRC.
   int64_t unverified_bytes() const override;
 
@@ -89,6 +91,7 @@ class ExtentSource : public ForeignSource {
   absl::Status Verify(const StoredAt& place, int64_t begin,
                       absl::Span<const uint8_t> bytes)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  static void AddRange(int64_t begin, Range range, Ranges& ranges);
   absl::Status Compare(const StoredAt& place, uint32_t crc);
   absl::Status Swap(const StoredAt& place, int64_t begin,
                     absl::Span<uint8_t> bytes) const;
@@ -99,6 +102,8 @@ class ExtentSource : public ForeignSource {
   Mutex mutex_;
   // Of the storages that came in pieces, until they are complete.
   absl::flat_hash_map<const StoredAt*, Ranges> pending_ ABSL_GUARDED_BY(mutex_);
+  // Of those, what was compared.
+  absl::flat_hash_set<const StoredAt*> complete_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace penstock

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "codec/source.h"
 #include "core/file.h"
 #include "core/value.h"
@@ -35,6 +36,9 @@ struct FileExtent {
 // A reader of a foreign file's storages. One per run.
 class ForeignSource : public Source {
  public:
+  // After the run: reads what is left of the records that were read in part, so
+  // that their checksums vouch for the parts. Errors: kDataLoss, the file's.
+  virtual absl::Status VerifyRest() { return absl::OkStatus(); }
   // Bytes given out that no checksum of the file vouches for. Final after
   // Finish.
   virtual int64_t unverified_bytes() const = 0;

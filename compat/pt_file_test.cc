@@ -406,6 +406,46 @@ TEST_F(LargeRecordTest, CountsWhatNoCrcVouchesFor) {
   EXPECT_EQ(source->unverified_bytes(), kChunkBytes);
 }
 
+TEST_F(LargeRecordTest, VerifiesTheRestOfWhatWasReadInPart) {
+  const ForeignFile pt = OpenBytes(file_).value();
+  const int64_t payload = pt.extents[0].file_offset;
+  for (const int64_t at : {int64_t{-1}, int64_t{5}, int64_t{3'500'000}}) {
+    std::string file = file_;
+    if (at >= 0) file[payload + at] ^= 4;
+    const ForeignFile maybe_damaged = OpenBytes(file).value();
+    const auto source = maybe_damaged.new_source();
+    EXPECT_TRUE(ReadInOrder(maybe_damaged, *source, {1, 2}).ok());
+    EXPECT_EQ(source->VerifyRest().code(),
+              at < 0 ? absl::StatusCode::kOk : absl::StatusCode::kDataLoss);
+    EXPECT_EQ(source->unverified_bytes(), at < 0 ? 0 : 3'500'001);
+  }
+}
+
+// Views that overlap: what two of them have in common counts once.
+TEST_F(LargeRecordTest, VerifiesOverlappingParts) {
+  const ForeignFile pt = OpenBytes(file_).value();
+  const auto& storage = pt.root.graph()->storages()[0];
+  for (const bool damaged : {false, true}) {
+    std::string file = file_;
+    if (damaged) file[pt.extents[0].file_offset + 2'000'000] ^= 1;
+    const auto source = OpenBytes(file).value().new_source();
+    absl::Status status;
+    Slot slot;
+    for (const auto& [begin, end] :
+         std::vector<std::pair<int64_t, int64_t>>{{1'000'000, 2'500'000},
+                                                  {0, 1'200'000},
+                                                  {2'400'000, 3'500'001},
+                                                  {900'000, 2'600'000}}) {
+      const Plan plan = PlanRange(storage, begin, end);
+      for (const Chunk& chunk : plan.chunks) {
+        status.Update(source->Bytes(plan, chunk, slot, nullptr).status());
+      }
+    }
+    EXPECT_EQ(status.code(),
+              damaged ? absl::StatusCode::kDataLoss : absl::StatusCode::kOk);
+  }
+}
+
 TEST_F(LargeRecordTest, RefusesWhatIsNotInTheFile) {
   const ForeignFile pt = OpenBytes(file_).value();
   const auto source = pt.new_source();

@@ -183,14 +183,14 @@ class ConvertTest(cli_case.CliTestCase):
             self.assertIsNone(file.testzip())
             self.assertEqual({name.partition('/')[0] for name in file.namelist()}, {'archive'})
             self.assertEqual(file.read('archive/data/3'), f.weights(150_001, 3))
-        self.must('convert', 'a.pstk', 'archive.pt')
+        self.must('convert', 'a.pstk', 'archive.pt', '--format', 'pt')
         self.assertEqual(self.read('archive.pt'), data)
 
     def test_what_comes_back_has_the_same_bytes(self):
         for codec in ('zstd', 'none'):
             self.must('convert', 'a.pt', 'a.pstk', '--codec', codec)
             self.must('verify', 'a.pstk')
-            self.must('convert', 'a.pstk', 'b.pt')
+            self.must('convert', 'a.pstk', 'b.pt', '--format', 'pt')
             with zipfile.ZipFile(self.path('b.pt')) as file:
                 for i in range(8):
                     self.assertEqual(file.read(f'b/data/{i}'), f.weights(150_001, i))
