@@ -42,7 +42,7 @@ absl::Status TreeTensors::Tie(const std::vector<std::string>& names) {
       }
       other->second = tensor;
     }
-    tied_.insert(names[i]);
+    tied_.emplace(names[i], names[0]);
   }
   return absl::OkStatus();
 }
@@ -51,6 +51,9 @@ const Tensor* TreeTensors::Use(absl::string_view name) {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) return nullptr;
   used_.insert(found->first);
+  // A container that hangs in two places is told once: by either of its names.
+  const auto tie = tied_.find(name);
+  if (tie != tied_.end()) used_.insert(tie->second);
   return &found->second;
 }
 

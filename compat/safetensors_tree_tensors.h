@@ -47,7 +47,7 @@ class TreeTensors {
 
  private:
   absl::flat_hash_map<std::string, Tensor> tensors_;
-  absl::flat_hash_set<std::string> tied_;
+  absl::flat_hash_map<std::string, std::string> tied_;  // name -> the first
   absl::flat_hash_set<std::string> used_;
   const SameBytes same_bytes_;
   std::vector<std::string>& warnings_;

@@ -171,6 +171,19 @@ TEST(SafetensorsTreeTest, SharedAndCyclicContainersComeBack) {
   ExpectBack(Finished(b, root));
 }
 
+// The names of its second place are in the file and not in the text.
+TEST(SafetensorsTreeTest, ASharedContainerBringsNoTensorTwice) {
+  GraphBuilder b;
+  const NodeId shared = b.Tuple({b.Tensor(NewTensor())});
+  const NodeId dict = b.Dict();
+  ASSERT_TRUE(b.SetItem(dict, b.Str("z"), shared).ok());
+  ASSERT_TRUE(b.SetItem(dict, b.Str("a"), shared).ok());
+  ExpectBack(Finished(b, dict), {{"a.0", "z.0"}});
+  GraphBuilder c;
+  const NodeId twice = c.Tuple({c.Tensor(NewTensor())});
+  ExpectBack(Finished(c, c.List({twice, twice})), {{"0.0", "1.0"}});
+}
+
 // 2^200 paths, and a hundred thousand levels.
 TEST(SafetensorsTreeTest, NeitherSharingNorDepthMultiplies) {
   GraphBuilder b;
