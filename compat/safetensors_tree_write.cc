@@ -19,27 +19,16 @@
 #include "core/graph_tables.h"
 #include "core/python_keys.h"
 #include "core/python_repr.h"
+#include "core/python_shapes.h"
 
 namespace penstock {
 namespace {
-
-using Pair = std::pair<Value, Value>;
 
 constexpr int64_t kExactInDouble = int64_t{1} << 53;
 
 struct Callable {
   absl::string_view module;
   absl::string_view name;
-};
-
-// What gives a tensor for a tensor, its first argument.
-constexpr Callable kWrappers[] = {
-    {"torch._utils", "_rebuild_parameter"},
-    {"torch._utils", "_rebuild_parameter_with_state"},
-    {"torch._utils", "_rebuild_parameter_v2"},
-    {"torch._utils", "_rebuild_device_tensor_from_cpu_tensor"},
-    {"torch.nn.parameter", "Parameter"},
-    {"torch.autograd.variable", "Variable"},
 };
 
 // Tensors that are no strided bytes of one dtype.
@@ -57,56 +46,12 @@ bool Is(const Value& object, const Callable& callable) {
 
 // The tensor within Parameters and the like; else the value itself.
 Value Unwrapped(Value value) {
-  const auto is_wrapper = [&value](const Callable& callable) {
-    return Is(value, callable);
-  };
   while (value.kind() == NodeKind::kObject &&
-         std::any_of(std::begin(kWrappers), std::end(kWrappers), is_wrapper) &&
-         value.child(ObjectChild::kArgs).size() > 0) {
+         FindWrapper(value.child(ObjectChild::kCallable),
+                     value.child(ObjectChild::kArgs).size()) != nullptr) {
     value = value.child(ObjectChild::kArgs).item(0);
   }
   return value;
-}
-
-bool IsMapping(const Value& object) {
-  return object.child(ObjectChild::kPairs) ||
-         object.IsObjectOf("collections", "OrderedDict") ||
-         object.IsObjectOf("collections", "defaultdict") ||
-         object.IsObjectOf("collections", "Counter");
-}
-
-void AppendPairs(const Value& dict, std::vector<Pair>& pairs) {
-  for (int64_t i = 0; i < dict.size(); ++i) {
-    pairs.emplace_back(dict.key(i), dict.value(i));
-  }
-}
-
-bool IsSequence(const Value& value) {
-  return value.kind() == NodeKind::kList || value.kind() == NodeKind::kTuple;
-}
-
-// Of a dict, or of an object that IsMapping takes.
-std::vector<Pair> PairsOf(const Value& mapping) {
-  std::vector<Pair> pairs;
-  if (mapping.kind() == NodeKind::kDict) {
-    AppendPairs(mapping, pairs);
-    return pairs;
-  }
-  // Python 2 and copies: OrderedDict([[key, value], ...]).
-  const Value args = mapping.child(ObjectChild::kArgs);
-  if (args.size() > 0) {
-    const Value last = args.item(args.size() - 1);
-    if (last.kind() == NodeKind::kDict) AppendPairs(last, pairs);
-    for (int64_t i = 0; IsSequence(last) && i < last.size(); ++i) {
-      const Value pair = last.item(i);
-      if (IsSequence(pair) && pair.size() == 2) {
-        pairs.emplace_back(pair.item(0), pair.item(1));
-      }
-    }
-  }
-  const Value own = mapping.child(ObjectChild::kPairs);
-  if (own) AppendPairs(own, pairs);
-  return pairs;
 }
 
 bool IsText(const Value& value) {
@@ -243,7 +188,7 @@ class TreeWriter {
   void Step();
 
   static std::vector<Child> ItemsOf(const Value& sequence);
-  static void AddPairs(const std::vector<Pair>& pairs,
+  static void AddPairs(const std::vector<PlacedPair>& pairs,
                        std::vector<Child>& children);
 
   const StateDict& tensors_;
@@ -268,12 +213,11 @@ std::vector<TreeWriter::Child> TreeWriter::ItemsOf(const Value& sequence) {
   return children;
 }
 
-void TreeWriter::AddPairs(const std::vector<Pair>& pairs,
+void TreeWriter::AddPairs(const std::vector<PlacedPair>& pairs,
                           std::vector<Child>& children) {
   for (size_t i = 0; i < pairs.size(); ++i) {
-    const auto& [key, value] = pairs[i];
-    children.push_back({key, absl::StrCat("<key ", i, ">")});
-    children.push_back({value, KeyPart(key, i)});
+    children.push_back({pairs[i].key, absl::StrCat("<key ", i, ">")});
+    children.push_back({pairs[i].value, KeyPart(pairs[i].key, i)});
   }
 }
 
@@ -483,8 +427,9 @@ bool IsFlat(const Value& root) {
   } else if (root.kind() != NodeKind::kDict) {
     return false;
   }
-  for (const auto& [key, value] : PairsOf(root)) {
-    if (!IsText(key) || Unwrapped(value).kind() != NodeKind::kTensor) {
+  for (const PlacedPair& pair : PairsOf(root)) {
+    if (!IsText(pair.key) ||
+        Unwrapped(pair.value).kind() != NodeKind::kTensor) {
       return false;
     }
   }
