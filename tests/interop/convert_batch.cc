@@ -3,12 +3,13 @@
 // Reads names of job files from standard input, one a line; each line of a job
 // file is one conversion, its fields separated by tabs:
 //
-//   SOURCE  DESTINATION  FORMAT  CODEC  ORIGIN  THREADS
+//   SOURCE  DESTINATION  FORMAT  CODEC  MODE  THREADS
 //
-// FORMAT as NameOf names it; CODEC zstd or none. For each conversion a line
-// goes to the file JOBS.done: "ok" and the warnings, or "error" and why. What
-// was written is verified, too. Prints the number of conversions when a job
-// file is done; ends at the end of the input.
+// FORMAT as NameOf names it; CODEC zstd or none; MODE of a native file whether
+// it keeps its origin (always, auto, never), else restore or anew. For each
+// conversion a line goes to the file JOBS.done: "ok" and the warnings, or
+// "error" and why. What was written is verified, too. Prints the number of
+// conversions when a job file is done; ends at the end of the input.
 
 #include <cstdio>
 #include <fstream>
@@ -30,11 +31,17 @@ namespace penstock {
 namespace {
 
 absl::StatusOr<Format> FormatOf(absl::string_view name) {
-  for (const Format format : {Format::kNative, Format::kPt, Format::kPtLegacy,
-                              Format::kSafetensors, Format::kNpz}) {
+  for (const Format format :
+       {Format::kNative, Format::kPt, Format::kPtLegacy, Format::kPickle,
+        Format::kSafetensors, Format::kNpz, Format::kNpy}) {
     if (NameOf(format) == name) return format;
   }
   return absl::InvalidArgumentError(absl::StrCat("format ", name));
+}
+
+OriginMode OriginModeOf(absl::string_view mode) {
+  if (mode == "always") return OriginMode::kAlways;
+  return mode == "never" ? OriginMode::kNever : OriginMode::kAuto;
 }
 
 absl::StatusOr<SaveOptions> OptionsOf(const std::vector<std::string>& fields) {
@@ -45,6 +52,8 @@ absl::StatusOr<SaveOptions> OptionsOf(const std::vector<std::string>& fields) {
   }
   PENSTOCK_ASSIGN_OR_RETURN(options.format, FormatOf(fields[2]));
   options.codec = fields[3] == "none" ? Codec::kNone : Codec::kZstd;
+  options.origin = OriginModeOf(fields[4]);
+  options.writing = fields[4] == "restore" ? Writing::kRestore : Writing::kAnew;
   return options;
 }
 

@@ -43,20 +43,29 @@ OPTIONS = argparse.Namespace(seed=1, count=2000)
 
 @dataclasses.dataclass
 class Step:
-    name: str  # also the folder of its files
+    """One conversion of every case.
+
+    format   as convert_batch has it; '' for that of the original
+    mode     of a .pstk whether it keeps its origin; else whether to restore it
+    command  options that ask the command for the same
+    """
+
     source: str  # the step that wrote what it reads
     suffix: str
     format: str
-    origin: str = 'never'
+    mode: str
+    command: tuple = ()
 
 
-STEPS = (
-    Step('native', 'original', '.pstk', 'pstk', 'always'),
-    Step('anew', 'native', '.pt', 'pt'),
-)
-COMMANDS = {
-    'native': (),
-    'anew': ('--format', 'pt'),
+STEPS = {  # the name is also the folder of the files
+    'native': Step('original', '.pstk', 'pstk', 'always', ('--origin', 'always')),
+    'restored': Step('native', '', '', 'restore'),
+    'anew': Step('native', '.pt', 'pt', 'anew', ('--format', 'pt')),
+    'legacy': Step('native', '.pt', 'pt-legacy', 'anew', ('--format', 'pt-legacy')),
+    'safetensors': Step('native', '.safetensors', 'safetensors', 'anew',
+                        ('--format', 'safetensors')),
+    'tree': Step('safetensors', '.pt', 'pt', 'anew'),
+    'npz': Step('native', '.npz', 'npz', 'anew', ('--format', 'npz')),
 }
 
 
@@ -68,38 +77,40 @@ class Case:
         rng = random.Random(f'options {seed}')
         self.codec = rng.choice(['zstd', 'none'])
         self.threads = rng.choice([1, 1, 2, 4])
-        checkpoint = random_checkpoints.Checkpoint(seed)
-        self.way = checkpoint.save(self.path('original'))
+        self.checkpoint = random_checkpoints.Checkpoint(seed)
+        self.way = self.checkpoint.save(self.path('original'))
         self.kind = re.match('[^:,]*', self.way).group()
-        self.exact = checkpoint.exact
-        self.mmap = rng.randrange(3) == 0 and not checkpoint.foreign
+        self.mapped = rng.randrange(3) == 0 and self.checkpoint.mapped
         self.outcome = {}  # step -> (well, remark)
 
-    def path(self, step, suffix='.pt'):
+    def path(self, step):
         # A .pt holds its own name, so every step has a folder.
+        suffix = STEPS[step].suffix if step in STEPS else '.pt'
         return os.path.join(self.folder, step, f'{self.seed}{suffix}')
 
-    def file_of(self, step):
-        return self.path(step.name, step.suffix)
-
-    def source_of(self, step):
-        suffixes = {'original': '.pt'} | {other.name: other.suffix for other in STEPS}
-        return self.path(step.source, suffixes[step.source])
-
     def job(self, step):
-        return '\t'.join((self.source_of(step), self.file_of(step), step.format, self.codec,
-                          step.origin, str(self.threads)))
+        spec = STEPS[step]
+        return '\t'.join((self.path(spec.source), self.path(step),
+                          spec.format or self.checkpoint.format, self.codec, spec.mode,
+                          str(self.threads)))
 
-    def load(self, path=None, **options):
-        """As torch would of itself, or without its guard where it has to."""
-        path = path or self.path('original')
-        if not hasattr(self, 'safe'):
+    def truth(self):
+        """What is in the original."""
+        path = self.path('original')
+        self.safe = self.checkpoint.format in ('pt', 'pt-legacy')
+        if self.safe:
             try:
-                self.safe = True
-                return self.load(path, **options)
+                return self.load(path)
             except Exception:  # pylint: disable=broad-except
                 self.safe = False
+        return self.checkpoint.read(path)
+
+    def load(self, path, **options):
+        """As torch would of itself, or without its guard where it has to."""
         return torch.load(path, map_location='cpu', weights_only=self.safe, **options)
+
+    def exact(self):
+        return self.checkpoint.exact and self.safe
 
 
 class Batch:
@@ -107,7 +118,7 @@ class Batch:
 
     def __init__(self, seeds, folder):
         self.folder = folder
-        for name in ('original', 'command', *(step.name for step in STEPS)):
+        for name in ('original', 'command', *STEPS):
             os.makedirs(os.path.join(folder, name))
         self.cases = [Case(seed, folder) for seed in seeds]
         self.jobs = [(case, step) for case in self.cases for step in STEPS]
@@ -120,7 +131,7 @@ class Batch:
             lines = file.read().splitlines()
         for (case, step), line in zip(self.jobs, lines):
             kind, _, remark = line.partition('\t')
-            case.outcome[step.name] = (kind == 'ok', remark)
+            case.outcome[step] = (kind == 'ok', remark)
         return len(lines)
 
 
@@ -140,7 +151,7 @@ class Converter:
         done = batch.read_outcomes()
         if answer.strip() != str(len(batch.jobs)):
             case, step = batch.jobs[min(done, len(batch.jobs) - 1)]
-            raise Complaint(f'seed {case.seed}: the converter died at {step.name}, '
+            raise Complaint(f'seed {case.seed}: the converter died at {step}, '
                             f'exit status {self.process.wait()}')
 
     def close(self):
@@ -151,16 +162,14 @@ class Converter:
 
 def by_command(case):
     """The command writes what the library wrote."""
-    for step in STEPS:
-        if not case.outcome[step.name][0]:
+    for name, step in STEPS.items():
+        if not case.outcome[name][0]:
             continue
-        written = case.file_of(step).replace(
-            os.path.join(case.folder, step.name), os.path.join(case.folder, 'command'))
-        options = ('--codec', case.codec) if step.format == 'pstk' else ()
-        penstock_cli.must('convert', case.source_of(step), written, '--quiet',
-                          *COMMANDS[step.name], *options)
-        if read(written) != read(case.file_of(step)):
-            raise Complaint(f'the command wrote another {step.name} than the library')
+        written = os.path.join(case.folder, 'command', os.path.basename(case.path(name)))
+        penstock_cli.must('convert', case.path(step.source), written, '--quiet',
+                          '--codec', case.codec, *step.command)
+        if read(written) != read(case.path(name)):
+            raise Complaint(f'the command wrote another {name} than the library')
 
 
 def read(path):
@@ -176,15 +185,15 @@ class DifferentialTest(unittest.TestCase):
         self.converter = Converter()
         self.addCleanup(self.converter.close)
         self.counts = collections.Counter()
-        self.complaints = []
+        self.complaints = collections.defaultdict(list)  # those that are alike together
 
     def judge(self, case):
-        truth = case.load()
+        truth = case.truth()
         self.counts['read by weights_only'] += case.safe
         self.counts['files of ' + case.kind] += 1
         for step in STEPS:
-            self.complaint_of(case, step.name, lambda: JUDGES[step.name](  # pylint: disable=cell-var-from-loop
-                case, truth, case.file_of(step), self.counts))
+            self.complaint_of(case, step, lambda: JUDGES[step](  # pylint: disable=cell-var-from-loop
+                case, truth, case.path(step), self.counts))
         if case.seed % BY_COMMAND == 0:
             self.counts['also by the command'] += 1
             self.complaint_of(case, 'command', lambda: by_command(case))
@@ -196,8 +205,9 @@ class DifferentialTest(unittest.TestCase):
             kind = type(error).__name__ + ': '
             if isinstance(error, (Complaint, deep_compare.Difference, AssertionError)):
                 kind = ''
-            self.complaints.append(f'seed {case.seed} ({case.way}), {step}: {kind}{error}'
-                                   .replace(case.folder, '')[:600])
+            text = f'{step}: {kind}{error}'.replace(case.folder, '')[:600]
+            alike = self.complaints[re.sub(r"\[.*?\]|'.*?'|\d+", '', text)[:60]]
+            alike.append(f'seed {case.seed} ({case.way}), {text}')
 
     def test_what_torch_writes_comes_back(self):
         begun = time.monotonic()
@@ -220,7 +230,8 @@ class DifferentialTest(unittest.TestCase):
             print(f'{count:7} {what}')
         print(f'{OPTIONS.count} checkpoints in {time.monotonic() - begun:.0f} s')
         if self.complaints:
-            self.fail('\n'.join([f'{len(self.complaints)} complaints', *self.complaints[:50]]))
+            self.fail('\n'.join(f'{len(alike)} like this:\n' + '\n'.join(alike[:3])
+                                for alike in self.complaints.values()))
 
 
 if __name__ == '__main__':

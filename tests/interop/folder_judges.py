@@ -16,6 +16,9 @@ Target = collections.namedtuple('Target', 'file source options')
 # By name; a source of None is the .pstk. In this order.
 TARGETS = {
     'pt': Target('anew.pt', None, ('--format', 'pt')),
+    'pt-legacy': Target('legacy.pt', None, ('--format', 'pt-legacy')),
+    'safetensors': Target('anew.safetensors', None, ('--format', 'safetensors')),
+    'tree': Target('tree.pt', 'anew.safetensors', ('--format', 'pt')),
 }
 
 
@@ -36,8 +39,24 @@ def same_tree(truth, path, options):
     deep_compare.require_same(truth, torch_reading.read(path, options.trust).value)
 
 
+def same_tensors(truth, path, options):
+    tree_names.require_same_tensors(tree_names.Tensors(truth),
+                                    torch_reading.read(path, options.trust).value)
+
+
+def same_plain_tree(truth, path, options):
+    expected = tree_names.Tensors(truth)
+    if tree_names.is_flat(truth):
+        tree_names.require_same_table(truth, torch_reading.read(path).value)
+    elif expected.whole and expected.plain:
+        tree_names.require_same_tree(truth, torch_reading.read(path, options.trust).value)
+
+
 JUDGES = {
     'pt': same_tree,
+    'pt-legacy': same_tree,
+    'safetensors': same_tensors,
+    'tree': same_plain_tree,
 }
 
 

@@ -8,15 +8,19 @@ the plainest form is taken.
 import collections
 import contextlib
 import decimal
+import pickle
 import random
+import re
 import warnings
 
 import numpy
+import safetensors.torch
 import torch
 from torch import nn
 
 import checkpoint_cases
 import torch_files
+import torch_reading
 
 warnings.filterwarnings('ignore')
 
@@ -27,7 +31,7 @@ COMMON = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int
 QUANTIZED = [torch.qint8, torch.quint8, torch.qint32]
 TEXTS = ('weight', 'bias', 'a.b.c', '', '.', 'layers.0.attention.q_proj.weight', '\u0394\u03b1',
          '\U0001f600', 'NUL\x00', '\ud800', 'module.x', 'tensor', 'x' * 300, '~2', '0', '-1',
-         'line\nline', '"\\', '\x7f\x80')
+         'line\nline', '"\\', '\x7f\x80', 'cpu', 'storage')
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'RMSprop', 'Adagrad', 'NAdam', 'Rprop', 'ASGD')
 
 
@@ -292,64 +296,129 @@ def configured(**values):
             setattr(config, name, value)
 
 
+WAYS = {  # how often each
+    'default': 10, 'protocol': 3, 'config': 3, 'stream': 1, 'legacy': 4, 'others': 2, 'pickle': 1,
+    'safetensors': 2, 'npz': 1, 'npy': 0.5}
+FOREIGN = ('pickle', 'safetensors', 'npz', 'npy')
+# What all of torch, safetensors and numpy have.
+EVERYWHERE = [torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16,
+              torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool,
+              torch.complex64]
+IN_SAFETENSORS = EVERYWHERE + [
+    torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz,
+    torch.float8_e5m2fnuz]
+
+
 class Checkpoint:
     """What is saved under a seed, and how.
 
+    format   of the file, as penstock calls it
     exact    conversion.md 2 asks for the bytes of torch.save, if also
              weights_only reads it and it holds no b''
-    foreign  what torch.load(mmap=True) may not read
+    mapped   torch.load(mmap=True) reads it
     """
 
     def __init__(self, seed):
         self.rng = random.Random(seed)
         torch.manual_seed(seed)
-        self.way = self.rng.choices(
-            ('default', 'protocol', 'config', 'stream', 'legacy', 'others'),
-            (10, 3, 3, 1, 4, 2))[0]
+        numpy.random.seed(seed % 2**32)
+        self.way = self.rng.choices(list(WAYS), list(WAYS.values()))[0]
+        self.format = {'legacy': 'pt-legacy'}.get(
+            self.way, self.way if self.way in FOREIGN else 'pt')
         self.exact = self.way == 'default'
-        self.foreign = self.way in ('legacy', 'others')
-        plain = self.foreign or self.rng.randrange(3) == 0
-        self.value = Maker(self.rng, plain).root()
+        self.mapped = self.way in ('default', 'protocol', 'config', 'stream')
+        plain = not self.mapped or self.rng.randrange(3) == 0
+        maker = Maker(self.rng, plain)
+        if self.way in ('safetensors', 'npz', 'npy'):
+            self.value = self.table(maker)
+        else:
+            self.value = maker.root()
+
+    def table(self, maker):
+        """Contiguous tensors by names that a zip can hold."""
+        dtypes = IN_SAFETENSORS if self.way == 'safetensors' else EVERYWHERE
+        names = [f'{maker.text()}{i}' for i in range(self.rng.randrange(1, 12))]
+        if self.way != 'safetensors':
+            names = [re.sub('[^a-z0-9]', '_', name) for name in names]
+        return {re.sub('[\0\ud800-\udfff]', '?', name): maker.fresh(
+            self.rng.choice(dtypes), maker.shape()) for name in names}
 
     def save(self, path):
         """Returns how it was written."""
         way, write = self.writer()
         try:
             write(path)
-            torch.load(path, map_location='cpu', weights_only=False)
+            self.read(path)
         except Exception as error:  # pylint: disable=broad-except
             torch.save(self.value, path)
             way = f'default, as torch cannot with {way}: {type(error).__name__}'
-            self.exact = True
+            self.format, self.exact = 'pt', True
         return way
 
+    def read(self, path, **options):
+        """What its own library reads."""
+        if self.format in ('pt', 'pt-legacy'):
+            return torch.load(path, map_location='cpu', **{'weights_only': False} | options)
+        if self.format == 'pickle':
+            with open(path, 'rb') as file:
+                return pickle.load(file)
+        return torch_reading.read(path).value
+
     def writer(self):
-        rng = self.rng
+        rng, value = self.rng, self.value
         if self.way == 'protocol':
             number = rng.choice([3, 4, 5])
             return f'protocol {number}', lambda path: torch.save(
-                self.value, path, pickle_protocol=number)
+                value, path, pickle_protocol=number)
         if self.way == 'config':
             values = {'storage_alignment': rng.choice([1, 8, 64, 512, 4096]),
                       'compute_crc32': bool(rng.randrange(2))}
             def write(path):
                 with configured(**values):
-                    torch.save(self.value, path)
+                    torch.save(value, path)
             return 'config: ' + str(values), write
         if self.way == 'stream':
-            return 'stream', lambda path: torch_files.save_through_stream(self.value, path)
+            return 'stream', lambda path: torch_files.save_through_stream(value, path)
         if self.way == 'legacy':
             number = rng.choice([2, 2, 3, 4])
             return f'legacy, protocol {number}', lambda path: torch.save(
-                self.value, path, pickle_protocol=number, _use_new_zipfile_serialization=False)
+                value, path, pickle_protocol=number, _use_new_zipfile_serialization=False)
         if self.way == 'others':
-            name, write = rng.choice([
-                ('layout 1.6', torch_files.layout('1.6')),
-                ('layout 1.10', torch_files.layout('1.10')),
-                ('layout 2.1', torch_files.layout('2.1')),
-                ('deflated', torch_files.repacked(deflate=True)),
-                ('repacked', torch_files.repacked(deflate=False, directories=True)),
-                ('big endian', torch_files.big_endian()),
-                ('locations', torch_files.at_locations('cuda:1', 'mps'))])
-            return name, lambda path: write(self.value, path)
-        return 'default', lambda path: torch.save(self.value, path)
+            name, write = rng.choice(OTHERS)
+            return name, lambda path: write(value, path)
+        if self.way in FOREIGN:
+            return self.foreign_writer()
+        return 'default', lambda path: torch.save(value, path)
+
+    def foreign_writer(self):
+        rng, value = self.rng, self.value
+        def into_file(write):
+            def to_path(path):
+                with open(path, 'wb') as file:
+                    write(file)
+            return to_path
+        if self.way == 'pickle':
+            number = rng.choice([2, 3, 4, 5])
+            return f'pickle, protocol {number}', into_file(
+                lambda file: pickle.dump(value, file, number))
+        if self.way == 'safetensors':
+            metadata = rng.choice([None, {'format': 'pt'}, {'made by': 'chance'}])
+            return 'safetensors', lambda path: safetensors.torch.save_file(
+                value, path, metadata)
+        arrays = {name: tensor.numpy() for name, tensor in value.items()}
+        if self.way == 'npy':
+            one = next(iter(arrays.values()))
+            return 'npy', into_file(lambda file: numpy.save(
+                file, numpy.asfortranarray(one) if rng.randrange(2) else one))
+        savez = rng.choice([numpy.savez, numpy.savez_compressed])
+        return savez.__name__, into_file(lambda file: savez(file, **arrays))
+
+
+OTHERS = [
+    ('layout 1.6', torch_files.layout('1.6')),
+    ('layout 1.10', torch_files.layout('1.10')),
+    ('layout 2.1', torch_files.layout('2.1')),
+    ('deflated', torch_files.repacked(deflate=True)),
+    ('repacked', torch_files.repacked(deflate=False, directories=True)),
+    ('big endian', torch_files.big_endian()),
+    ('locations', torch_files.at_locations('cuda:1', 'mps'))]

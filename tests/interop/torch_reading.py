@@ -161,7 +161,7 @@ def read(path, trust=False):
             return Reading({name: numpy_tensor(file[name]) for name in file.files}, 'numpy')
     if path.endswith('.index.json'):
         return Reading(read_sharded(path), 'safetensors')
-    if head[8:] == b'{' and head[0] != 0x80:
+    if head[8:] == b'{' and int.from_bytes(head[:8], 'little') < os.path.getsize(path):
         return Reading(safetensors.torch.load_file(path), 'safetensors')
     if is_torchscript(path):
         raise TypeError('TorchScript, whose code is not run here')
