@@ -9,6 +9,15 @@
 #include "core/status_macros.h"
 
 namespace penstock {
+namespace {
+
+void TakeTemporaryDirectory(RunOptions& options) {
+  if (const char* directory = std::getenv("TMPDIR"); directory != nullptr) {
+    options.temporary_directory = directory;
+  }
+}
+
+}  // namespace
 
 void RunFlags::AddTo(CLI::App& verb) {
   verb.add_option("-j,--threads", threads,
@@ -23,14 +32,13 @@ absl::StatusOr<RunOptions> RunFlags::Options(ProgressMeter& meter) const {
   options.threads = threads;
   PENSTOCK_ASSIGN_OR_RETURN(options.memory_bytes, ParseBytes(memory));
   options.progress = meter.callback();
-  if (const char* directory = std::getenv("TMPDIR"); directory != nullptr) {
-    options.temporary_directory = directory;
-  }
+  TakeTemporaryDirectory(options);
   return options;
 }
 
 absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
-                                     const RunOptions& options) {
+                                     RunOptions options) {
+  TakeTemporaryDirectory(options);
   if (path != "-") return Checkpoint::Open(path, options);
   std::shared_ptr<const RandomAccessFile> file;
   {

@@ -34,9 +34,10 @@ struct RunFlags {
   absl::StatusOr<RunOptions> Options(ProgressMeter& meter) const;
 };
 
-// Opens a checkpoint for a verb; "-" is standard input, spooled.
+// Opens a checkpoint for a verb; "-" is standard input, spooled. Temporary
+// files go to TMPDIR, where that is set.
 absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
-                                     const RunOptions& options);
+                                     RunOptions options);
 
 }  // namespace penstock
 

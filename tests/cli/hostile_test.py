@@ -127,8 +127,8 @@ def zip64_size(size):
 def bomb():
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = bytes(1 << 20)
-    data = b''.join(packer.compress(zeros) for _ in range(64)) + packer.flush()
-    size = 64 << 20
+    data = packer.compress(zeros) + packer.flush()
+    size = 0xfffffff0
     made = f.records(f.pickle(f.tensor(f.storage(numel=size // 4), size=(size // 4,))))
     made[2] = entry(b'archive/data/0', data, flags=0x800)
     lies = {'method': 8, 'size': size, 'crc': 0}
@@ -169,9 +169,9 @@ ZIPS = {
     'strongly encrypted': (f.archive(f.records(data_0={'flags': 0x841})), 'zip_encrypted'),
     'method 12': (f.archive(f.records(data_0={'method': 12})), 'zip_method.* 12'),
     'stored and smaller': (lying('data_0', central={'size': 13}), 'zip_bad_central'),
-    'a bomb': (bomb(), 'zip_method|zip_bomb'),
+    'a bomb': (bomb(), 'zip_bomb'),
     'deflated garbage': (f.archive(f.records(data_0={
-        'central': {'method': 8, 'size': 12}, 'local': {'method': 8, 'size': 12}})), 'zip_method|zip_bad_local'),
+        'central': {'method': 8, 'size': 12}, 'local': {'method': 8, 'size': 12}})), 'zip_bad_local'),
     'wrong CRC of data/0': (lying('data_0', central={'crc': 1}, local={'crc': 1}), 'zip_crc_mismatch.*data/0'),
     'another local CRC': (lying('data_0', central={'crc': 1}), 'zip_bad_local'),
     'wrong CRC of data.pkl': (lying('data_pkl', central={'crc': 1}, local={'crc': 1}), 'zip_crc_mismatch.*data.pkl'),
@@ -189,8 +189,10 @@ ZIPS = {
         'size': 0xffffffff, 'extra': struct.pack('<HHI', 1, 4, 12)}), 'zip_bad_central'),
     'extra past the end': (lying('data_0', central={'extra': struct.pack('<HH', 1, 999)}), 'zip_bad_central'),
     '70 000 bytes after the end': (f.checkpoint() + bytes(70_000), 'zip_truncated'),
-    'a TorchScript archive': (f.archive(f.records() + [entry(b'archive/constants.pkl')]),
-                              'unsupported_format.*TorchScript'),
+    'a TorchScript archive without constants': (
+        f.archive(f.records() + [entry(b'archive/constants.pkl')]), 'constants.pkl: pickle_'),
+    'a torch.package': (f.archive(f.records() + [entry(b'archive/.data/extern_modules')]),
+                        'unsupported_format.*torch.package'),
     'any other zip': (f.archive([entry(b'a.txt'), entry(b'b.txt')]), 'unsupported_format.*a.txt'),
 }
 

@@ -12,6 +12,7 @@
 // conversions when a job file is done; ends at the end of the input.
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -54,6 +55,9 @@ absl::StatusOr<SaveOptions> OptionsOf(const std::vector<std::string>& fields) {
   options.codec = fields[3] == "none" ? Codec::kNone : Codec::kZstd;
   options.origin = OriginModeOf(fields[4]);
   options.writing = fields[4] == "restore" ? Writing::kRestore : Writing::kAnew;
+  if (const char* directory = std::getenv("TEST_TMPDIR")) {
+    options.run.temporary_directory = directory;
+  }
   return options;
 }
 

@@ -59,7 +59,8 @@ class LargeTest(unittest.TestCase):
         self.save()
         penstock_cli.must('convert', self.path('x.pt'), self.path('x.pstk'), timeout=600)
         os.mkdir(self.path('back'))
-        penstock_cli.must('convert', self.path('x.pstk'), self.path('back/x.pt'), timeout=600)
+        penstock_cli.must('convert', self.path('x.pstk'), self.path('back/x.pt'), '--format', 'pt',
+                          timeout=600)
         self.assertTrue(filecmp.cmp(self.path('x.pt'), self.path('back/x.pt'), shallow=False))
         loaded = [torch.load(self.path(name), mmap=True) for name in ('x.pt', 'back/x.pt')]
         deep_compare.require_same(*loaded)

@@ -25,10 +25,11 @@ import names_of
 import penstock_cli
 
 
-def there_and_back(original, native, back):
+def there_and_back(original, native, back, restored):
     """The first complaint of the command, or nothing."""
     for arguments in (('convert', original, native), ('verify', native), ('verify', original),
-                      ('convert', native, back)):
+                      ('convert', native, back, '--format', 'pt'),
+                      ('convert', native, restored)):
         done = penstock_cli.run(*arguments)
         if done.returncode != 0:
             return (f'{" ".join(arguments)}: exit code {done.returncode}: '
@@ -47,7 +48,7 @@ class RoundTripTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = penstock_cli.scratch(256 << 20)
         cls.addClassCleanup(shutil.rmtree, cls.folder)
-        for part in ('original', 'native', 'back'):
+        for part in ('original', 'native', 'back', 'restored'):
             os.mkdir(os.path.join(cls.folder, part))
         cls.cases = checkpoint_cases.all_cases()
         cls.complaints = {}
@@ -56,7 +57,8 @@ class RoundTripTest(unittest.TestCase):
             for case in cls.cases:
                 case.save(cls.original(case))
                 running[case.name] = pool.submit(there_and_back, cls.original(case),
-                                                 cls.native(case), cls.back(case))
+                                                 cls.native(case), cls.back(case),
+                                                 cls.restored(case))
             for name, future in running.items():
                 if future.result():
                     cls.complaints[name] = future.result()
@@ -72,6 +74,10 @@ class RoundTripTest(unittest.TestCase):
     @classmethod
     def back(cls, case):
         return os.path.join(cls.folder, 'back', case.name + '.pt')
+
+    @classmethod
+    def restored(cls, case):
+        return os.path.join(cls.folder, 'restored', case.name + '.pt')
 
     def each(self, wanted=lambda case: True):
         """Cases that were converted; what was not is told by one test alone."""
@@ -143,6 +149,12 @@ class RoundTripTest(unittest.TestCase):
               f'{counts[False, True]} of {counts[False, True] + counts[False, False]} others; '
               f'data.pkl of {counts["pickle", False, True]} others')
 
+    def test_the_very_file_comes_back(self):
+        for case in self.each():
+            with self.subTest(case=case.name):
+                with open(self.original(case), 'rb') as a, open(self.restored(case), 'rb') as b:
+                    self.assertTrue(a.read() == b.read())
+
     def test_ls_agrees_with_torch(self):
         for case in self.each():
             for path in (self.original(case), self.native(case), self.back(case)):
@@ -159,7 +171,7 @@ class RoundTripTest(unittest.TestCase):
             f't{i}': torch.full((1 + i % 3,), float(i)) for i in range(70_000)})
         case.save(self.original(case))
         self.assertIsNone(there_and_back(self.original(case), self.native(case),
-                                         self.back(case)))
+                                         self.back(case), self.restored(case)))
         with open(self.original(case), 'rb') as a, open(self.back(case), 'rb') as b:
             self.assertEqual(a.read(), b.read())
         self.compare(case, weights_only=True)
