@@ -41,6 +41,10 @@ constexpr ForeignFormat kFormats[] = {
     ForeignFormat::kNpz,    ForeignFormat::kNpy,
 };
 
+// Names and tables repeat themselves, as rows of booleans do: the codec tries
+// LZ on these alone.
+constexpr DType kTextLike = DType::kBool;
+
 constexpr int64_t kFreeSkeletonBytes = 64 << 10;
 constexpr int64_t kFileShare = 8;  // and so much of the file, at most
 constexpr int64_t kEstimatePieces = 64;
@@ -199,8 +203,8 @@ absl::StatusOr<std::string> OriginSource::Attach(bool always,
   section.type = kOriginSection;
   section.body.assign(reinterpret_cast<const char*>(&body), sizeof(body));
   options.extensions.push_back(std::move(section));
-  options.attachments.push_back({extents_, DType::kInt64});
-  options.attachments.push_back({skeleton_, DType::kUInt8});
+  options.attachments.push_back({extents_, kTextLike});
+  options.attachments.push_back({skeleton_, kTextLike});
   return std::string();
 }
 
@@ -222,7 +226,7 @@ absl::StatusOr<int64_t> OriginSource::EstimateCodedBytes() const {
     ChunkCoding coding;
     PENSTOCK_ASSIGN_OR_RETURN(
         const int64_t stored,
-        EncodeChunk(bytes, DType::kUInt8, compressor, planes, record, coding));
+        EncodeChunk(bytes, kTextLike, compressor, planes, record, coding));
     coded += stored;
     seen += size;
   }
@@ -295,10 +299,8 @@ void KeepOrigin(const NativeSource& native, NativeOptions& options) {
   const Section* section = FindSection(native.index());
   if (section == nullptr) return;
   options.extensions.push_back(*section);
-  const DType dtypes[] = {DType::kInt64, DType::kUInt8};
-  for (size_t i = 0; i < native.index().attachments.size(); ++i) {
-    options.attachments.push_back(
-        {native.index().attachments[i], dtypes[std::min<size_t>(i, 1)]});
+  for (const auto& attachment : native.index().attachments) {
+    options.attachments.push_back({attachment, kTextLike});
   }
 }
 
