@@ -64,10 +64,11 @@ class BadInputTest(cli_case.CliTestCase):
         self.refuses('JSON', 'error.pt', b'{"error": "unauthorized"}')
         self.refuses('gzip.*decompress', 'a.pt.gz', gzip.compress(f.checkpoint()))
         self.refuses('zstd.*decompress', 'a.zst', b'\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00')
-        self.refuses('safetensors', 'a.safetensors',
-                     b'\x02\0\0\0\0\0\0\0{}')
+        self.refuses('safetensors', 'a.safetensors', b'\x03\0\0\0\0\0\0\0{a}',
+                     codes=(1, 2))
         self.refuses('legacy', 'legacy.pt', bytes.fromhex(
-            '80028a0a6cfc9c46f9206aa850192e80024de9032e'))
+            '80028a0a6cfc9c46f9206aa850192e80024de9032e'), codes=(1, 2))
+        self.refuses('GGUF', 'model.gguf', b'GGUF' + bytes(100))
         self.refuses('', 'noise.pt', bytes(range(1, 250)))
         self.refuses('', 'zeros.pt', bytes(5000))
 
@@ -251,12 +252,13 @@ class ReplaceTest(cli_case.CliTestCase):
         self.assertEqual(self.read('target'), b'target')
 
     def test_a_file_may_be_converted_onto_itself(self):
+        self.must('convert', 'a.pt', 'before.pstk', '--origin', 'never')
         for arguments in (['--format', 'pstk'], ['--format', 'pt'], ['--format', 'pt']):
             self.must('convert', 'a.pt', 'a.pt', *arguments)
         self.must('verify', 'a.pt')
-        self.must('convert', 'a.pt', 'b.pstk')
-        self.assertEqual(self.read('b.pstk'), self.good)
-        self.assertEqual(self.names(), ['a.pt', 'b.pstk', 'good.pstk'])
+        self.must('convert', 'a.pt', 'after.pstk', '--origin', 'never')
+        self.assertEqual(self.read('before.pstk'), self.read('after.pstk'))
+        self.assertEqual(self.names(), ['a.pt', 'after.pstk', 'before.pstk', 'good.pstk'])
 
     def test_names_that_need_care(self):
         for name in ('-x.pstk', 'sp ace.pstk', '\u03b1.pstk', 'q\'"\\n.pstk', '.pstk',
