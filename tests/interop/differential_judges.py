@@ -15,8 +15,9 @@ import torch_reading
 import tree_names
 
 
-# Names that no record of a zip file may have (pytorch-format.md 2.7).
-NO_RECORD = r'^/|\\|\0|[\ud800-\udfff]|(^|/)\.\.?(/|$)'
+# Names that, with ".npy" behind, no record of a zip file may have
+# (pytorch-format.md 2.7).
+NO_RECORD = r'^/|\\|\0|[\ud800-\udfff]|(^|/)\.\./'
 
 
 class Complaint(Exception):
