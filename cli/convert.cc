@@ -108,11 +108,15 @@ void Print(const Flags& flags, const ConvertReport& report) {
   if (!saved.codec_reason.empty()) {
     std::fprintf(stderr, "codec: %s\n", saved.codec_reason.c_str());
   }
+  const std::string where =
+      saved.files.empty()
+          ? flags.destination
+          : absl::StrCat(saved.files.size(), " files, the last of them ",
+                         saved.files.back());
   std::fprintf(
       stderr, "%s: %d tensors, %s of tensors in %s (ratio %.3f), %s, %s\n",
-      Printable(flags.destination).c_str(),
-      static_cast<int>(report.num_tensors), HumanBytes(saved.raw_bytes).c_str(),
-      HumanBytes(saved.file_bytes).c_str(),
+      Printable(where).c_str(), static_cast<int>(report.num_tensors),
+      HumanBytes(saved.raw_bytes).c_str(), HumanBytes(saved.file_bytes).c_str(),
       static_cast<double>(saved.raw_bytes) /
           static_cast<double>(saved.file_bytes),
       HumanTime(saved.seconds).c_str(),
