@@ -2,8 +2,8 @@
 
     check_folder.py [options] DIR
 
-in a Python with torch, safetensors and numpy (PENSTOCK_PYTHON is such a one under
-./bazelw test). The command is bazel-bin/cli/penstock, or PENSTOCK_BINARY.
+in a Python with torch, safetensors and numpy; `./bazelw run //tests/interop:check_folder`
+makes one. The command is the one that Bazel built, or PENSTOCK_BINARY.
 
 Each file, whatever its name, goes to .pstk, back to the file that it was, and to a
 .pt, a legacy .pt and a .safetensors written anew (and back). What torch,
@@ -21,6 +21,7 @@ import argparse
 import collections
 import dataclasses
 import hashlib
+import importlib.util
 import multiprocessing
 import os
 import resource
@@ -30,6 +31,11 @@ import sys
 import tempfile
 import time
 import warnings
+
+# `./bazelw run` starts the system's Python.
+if importlib.util.find_spec('torch') is None and 'PENSTOCK_PYTHON' in os.environ:
+    python = os.environ.pop('PENSTOCK_PYTHON')
+    os.execv(python, [python, '-B', *sys.argv])
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 
@@ -257,7 +263,12 @@ def parsed(arguments):
     parser.add_argument('--memory-limit', type=int, default=2048, metavar='MIB',
                         help='for the data of one run of the command')
     parser.add_argument('--scratch', help='a folder with room for six times the largest file')
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    # `bazel run` starts elsewhere; names are meant from where the user is.
+    options.folder = os.path.join(os.environ.get('BUILD_WORKING_DIRECTORY', ''), options.folder)
+    if not os.path.isdir(options.folder):
+        parser.error(f'{options.folder}: no such folder')
+    return options
 
 
 if __name__ == '__main__':
