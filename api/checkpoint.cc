@@ -3,7 +3,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "api/opened.h"
@@ -92,40 +91,6 @@ absl::StatusOr<Tensor> Checkpoint::ReadRows(absl::string_view name,
   absl::StatusOr<Tensor> rows = entry->tensor.Rows(begin, end);
   if (!rows.ok()) return Annotate(rows.status(), entry->name);
   return opened_->Read(*entry, *rows);
-}
-
-absl::StatusOr<Value> Checkpoint::Load() const {
-  const Plan plan = opened_->TreePlan();
-  absl::flat_hash_map<const Storage*, std::shared_ptr<Storage>> loaded;
-  std::vector<MemorySink::Window> windows;
-  for (const auto& storage : plan.storages) {
-    PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<Storage> memory,
-                              Storage::Allocate(storage->size_bytes()));
-    memory->set_location(storage->location());
-    windows.push_back({memory, 0});
-    loaded.emplace(storage.get(), std::move(memory));
-  }
-  const Opened::Run run = opened_->NewRun();
-  MemorySink sink(std::move(windows));
-  PENSTOCK_RETURN_IF_ERROR(
-      RunPump(plan, opened_->names, *run.source, sink, opened_->options)
-          .status());
-  const Graph& graph = *opened_->root.graph();
-  std::vector<std::shared_ptr<const Storage>> storages;
-  for (const auto& storage : graph.storages()) {
-    // Storages that were in no file stay what they are: empty.
-    const auto found = loaded.find(storage.get());
-    storages.push_back(found == loaded.end() ? storage : found->second);
-  }
-  PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Graph> filled,
-                            graph.WithStorages(std::move(storages)));
-  return Value(std::move(filled), opened_->root.id());
-}
-
-absl::StatusOr<Value> Load(const std::string& path, const RunOptions& options) {
-  PENSTOCK_ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                            Checkpoint::Open(path, options));
-  return checkpoint.Load();
 }
 
 }  // namespace penstock

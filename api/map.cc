@@ -59,22 +59,17 @@ absl::StatusOr<Tensor> MapView(const Checkpoint::Opened& opened,
     PENSTOCK_ASSIGN_OR_RETURN(auto empty, Storage::Allocate(0));
     return RebasedOn(std::move(empty), view);
   }
-  const int64_t number =
-      opened.root.graph()->tables().tensors[entry.number].storage;
-  const bool is_native = opened.native != nullptr;
   PENSTOCK_ASSIGN_OR_RETURN(
       const int64_t offset,
-      is_native ? OffsetInNative(opened.native->index(), number, range)
-                : OffsetInForeign(opened, number, range));
+      opened.OffsetInFile(
+          opened.root.graph()->tables().tensors[entry.number].storage, range));
   const int width = InfoOf(view.dtype()).word_bytes;
   if (offset % width != 0) {
     return absl::UnimplementedError(absl::StrFormat(
         "its bytes begin at %d, not at a multiple of %d", offset, width));
   }
-  const RandomAccessFile& file =
-      is_native ? opened.native->file() : *opened.foreign.file;
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const uint8_t> pages,
-                            file.Map(offset, range.size()));
+                            opened.file()->Map(offset, range.size()));
   // Nobody writes to a storage that is const from here on.
   uint8_t* const bytes = const_cast<uint8_t*>(pages.get());
   std::shared_ptr<Storage> storage =
@@ -85,6 +80,16 @@ absl::StatusOr<Tensor> MapView(const Checkpoint::Opened& opened,
 }
 
 }  // namespace
+
+const RandomAccessFile* Checkpoint::Opened::file() const {
+  return native != nullptr ? &native->file() : foreign.file.get();
+}
+
+absl::StatusOr<int64_t> Checkpoint::Opened::OffsetInFile(
+    int64_t number, ByteRange range) const {
+  return native != nullptr ? OffsetInNative(native->index(), number, range)
+                           : OffsetInForeign(*this, number, range);
+}
 
 absl::StatusOr<Tensor> Checkpoint::Map(absl::string_view name) const {
   const NamedTensor* entry = opened_->state_dict.Find(name);

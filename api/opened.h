@@ -78,6 +78,11 @@ struct Checkpoint::Opened {
   Run NewRun() const;
   // The plan that reads every tensor in the order of the file.
   Plan TreePlan() const;
+  // Where the bytes [range) of storage `number` lie in file(), if they are
+  // there as they are, in one piece. Errors: kUnimplemented, saying why not.
+  absl::StatusOr<int64_t> OffsetInFile(int64_t number, ByteRange range) const;
+  // The file that holds everything; null where there are several.
+  const RandomAccessFile* file() const;
   // The elements of `view`, which is `entry`'s tensor or rows of it.
   absl::StatusOr<Tensor> Read(const NamedTensor& entry,
                               const Tensor& view) const;

@@ -237,6 +237,23 @@ class Checkpoint {
   absl::StatusOr<Tensor> Map(absl::string_view name) const;
   // Everything: the same tree over storages in memory, ties kept, verified.
   absl::StatusOr<Value> Load() const;
+  // The same tree, verified as by Load, over pages of the file: nothing is
+  // copied, and the bytes are only to be read, as those of Map. The same
+  // caveat holds: who reads them after the file was truncated, is killed
+  // (SIGBUS), and who changes the file, changes them. What Map refuses comes in
+  // new memory. The pages stay mapped as long as one of these storages lives.
+  absl::StatusOr<Value> LoadMapped() const;
+  // Reads into the tensors of `target`, which are in memory, by name: straight
+  // to where they are if their elements lie there as in the file, else through
+  // temporaries within memory_bytes. Names, dtypes and shapes as
+  // StateDict::LoadInto says; bytes that several targets share are read once
+  // where they come from the same place, else those of the last name win.
+  // Everything is verified, of the records of a .pt also what no target wants.
+  // After an error the targets hold anything; only with kInvalidArgument and
+  // kFailedPrecondition nothing was written.
+  // Errors: as StateDict::LoadInto; the file's.
+  absl::StatusOr<LoadReport> LoadInto(StateDict& target,
+                                      Strictness strictness) const;
 
   struct Opened;  // private to api/
   const Opened& opened() const { return *opened_; }

@@ -113,10 +113,10 @@ absl::StatusOr<StateDict> StateDict::WithoutPrefix(
   });
 }
 
-absl::StatusOr<LoadReport> StateDict::LoadInto(StateDict& target,
-                                               Strictness strictness) const {
-  LoadReport report;
-  std::vector<std::pair<const NamedTensor*, const NamedTensor*>> copies;
+absl::StatusOr<LoadPlan> StateDict::PlanLoadInto(const StateDict& target,
+                                                 Strictness strictness) const {
+  LoadPlan plan;
+  LoadReport& report = plan.report;
   for (const NamedTensor& to : target.entries_) {
     const NamedTensor* const from = Find(to.name);
     if (from == nullptr) {
@@ -125,7 +125,7 @@ absl::StatusOr<LoadReport> StateDict::LoadInto(StateDict& target,
     }
     const absl::Status fits = CheckPair(*from, to);
     if (fits.ok()) {
-      copies.emplace_back(from, &to);
+      plan.copies.push_back({from, &to});
     } else {
       report.mismatched.push_back(absl::StrCat(to.name, ": ", fits.message()));
     }
@@ -142,15 +142,23 @@ absl::StatusOr<LoadReport> StateDict::LoadInto(StateDict& target,
     AppendList("mismatched", report.mismatched, wrong);
     if (!wrong.empty()) return absl::InvalidArgumentError(wrong);
   }
-  for (const auto& [from, to] : copies) {
-    PENSTOCK_RETURN_IF_ERROR(CheckInMemory(*from));
-    PENSTOCK_RETURN_IF_ERROR(CheckInMemory(*to));
+  for (const LoadPlan::Copy& copy : plan.copies) {
+    PENSTOCK_RETURN_IF_ERROR(CheckInMemory(*copy.to));
   }
-  for (const auto& [from, to] : copies) {
-    PENSTOCK_RETURN_IF_ERROR(CopyElements(from->tensor, to->tensor));
-    ++report.num_loaded;
+  return plan;
+}
+
+absl::StatusOr<LoadReport> StateDict::LoadInto(StateDict& target,
+                                               Strictness strictness) const {
+  PENSTOCK_ASSIGN_OR_RETURN(LoadPlan plan, PlanLoadInto(target, strictness));
+  for (const LoadPlan::Copy& copy : plan.copies) {
+    PENSTOCK_RETURN_IF_ERROR(CheckInMemory(*copy.from));
   }
-  return report;
+  for (const LoadPlan::Copy& copy : plan.copies) {
+    PENSTOCK_RETURN_IF_ERROR(CopyElements(copy.from->tensor, copy.to->tensor));
+    ++plan.report.num_loaded;
+  }
+  return std::move(plan.report);
 }
 
 }  // namespace penstock

@@ -36,6 +36,16 @@ struct LoadReport {
   int64_t num_loaded = 0;
 };
 
+// What LoadInto would do. Points into both maps.
+struct LoadPlan {
+  struct Copy {
+    const NamedTensor* from = nullptr;
+    const NamedTensor* to = nullptr;
+  };
+  LoadReport report;         // nothing loaded yet
+  std::vector<Copy> copies;  // in the order of the target
+};
+
 // Ordered map from name to tensor, with what users know from PyTorch.
 // Copies views, never bytes. Thread-compatible.
 class StateDict {
@@ -75,6 +85,11 @@ class StateDict {
   // lists it), kFailedPrecondition (bytes not in memory).
   absl::StatusOr<LoadReport> LoadInto(StateDict& target,
                                       Strictness strictness) const;
+  // Its first half: what fits by name, dtype and shape. Both maps outlive it.
+  // Errors: kInvalidArgument as LoadInto; kFailedPrecondition where the bytes
+  // of a target are not in memory.
+  absl::StatusOr<LoadPlan> PlanLoadInto(const StateDict& target,
+                                        Strictness strictness) const;
 
  private:
   std::vector<NamedTensor> entries_;
