@@ -21,6 +21,8 @@ Format FormatOf(ForeignFormat format) {
       return Format::kPt;
     case ForeignFormat::kPtLegacy:
       return Format::kPtLegacy;
+    case ForeignFormat::kPtTar:
+      return Format::kPtTar;
     case ForeignFormat::kPickle:
       return Format::kPickle;
     case ForeignFormat::kSafetensors:

@@ -65,13 +65,14 @@ enum class Format {
   kNative,       // .pstk
   kPt,           // torch.save since 1.6
   kPtLegacy,     // torch.save 0.1.10 to 1.5
+  kPtTar,        // torch.save 0.1.1 to 0.1.9; read only
   kPickle,       // a bare pickle with tensors in it; read only
   kSafetensors,  // one file, or shards with their index
   kNpz,
   kNpy,  // one array; read only
 };
 
-// "pstk", "pt", "pt-legacy", "pickle", "safetensors", "npz", "npy".
+// "pstk", "pt", "pt-legacy", "pt-tar", "pickle", "safetensors", "npz", "npy".
 absl::string_view NameOf(Format format);
 
 // What a native file does with the bytes of tensors.

@@ -93,6 +93,8 @@ absl::string_view NameOf(Format format) {
       return "pt";
     case Format::kPtLegacy:
       return "pt-legacy";
+    case Format::kPtTar:
+      return "pt-tar";
     case Format::kPickle:
       return "pickle";
     case Format::kSafetensors:

@@ -164,7 +164,7 @@ absl::Status WriteSafetensors(const WriteJob& job, WritableFile& file,
 // Names of torch's files do not tell its formats apart.
 bool IsTorch(Format format) {
   return format == Format::kPt || format == Format::kPtLegacy ||
-         format == Format::kPickle;
+         format == Format::kPtTar || format == Format::kPickle;
 }
 
 bool CanRestore(const WriteJob& job) {
@@ -202,6 +202,7 @@ absl::Status Write(const WriteJob& job, WritableFile& file,
       return WriteSafetensors(job, file, report);
     case Format::kNpz:
       return WriteNpz(job, file, report);
+    case Format::kPtTar:
     case Format::kPickle:
     case Format::kNpy:
       break;

@@ -209,12 +209,11 @@ absl::Status LookAtTar(const RandomAccessFile& file, Diagnosis& diagnosis) {
     return absl::c_linear_search(names, name);
   };
   if (has("storages") && has("pickle")) {
-    Describe("pt-tar", "a checkpoint of torch before 0.1.10 (tar)",
-             "load it with torch, weights_only=False, if you trust it, and "
-             "save it again",
-             diagnosis);
+    diagnosis.kind = "pt-tar";
+    diagnosis.what = "a checkpoint of torch before 0.1.10 (tar)";
     return absl::OkStatus();
   }
+  diagnosis.advice.emplace_back(TextOf(FileKind::kTar).advice);
   diagnosis.findings.push_back(absl::StrCat(
       "it holds ",
       absl::StrJoin(names.begin(),
@@ -318,8 +317,7 @@ absl::StatusOr<Diagnosis> DiagnoseFile(const RandomAccessFile& file,
   diagnosis.kind = std::string(text.name);
   diagnosis.what = std::string(text.what);
   // Of a format that is read, the advice is for builds without a reader of it.
-  const bool has_reader =
-      kind < FileKind::kFlatBuffer && kind != FileKind::kTar;
+  const bool has_reader = kind < FileKind::kFlatBuffer;
   if (!has_reader && !text.advice.empty()) {
     diagnosis.advice.emplace_back(text.advice);
   }

@@ -34,7 +34,7 @@ std::vector<FileExtent> ExtentsOf(const Graph& graph,
     const int64_t i = number++;
     if (!storage->in_file() || storage->size_bytes() == 0) continue;
     const StoredAt& place = stored.places[storage->file_number()];
-    if (place.file != 0 || place.swap_bytes != 1) continue;
+    if (place.file != 0 || place.swap_bytes != 1 || place.is_part) continue;
     extents.push_back({place.offset, i});
   }
   std::sort(extents.begin(), extents.end(),

@@ -34,6 +34,7 @@ struct StoredAt {
   uint32_t crc32 = 0;  // 0: not known
   // The width of the numbers to be turned from big-endian to little-endian.
   uint8_t swap_bytes = 1;
+  bool is_part = false;  // of another one, whose extent these bytes are
 };
 
 // Open files, and by a storage's file_number() where it lies in one of them.

@@ -205,8 +205,7 @@ constexpr KindText kTexts[] = {
     {"zip", "a zip file", ""},
     {"pt-legacy", "a legacy checkpoint (torch.save before 1.6)", ""},
     {"tar", "a tar archive",
-     "unpack it (tar xf) and give the checkpoint in it; torch.save wrote tar "
-     "before 0.1.10: load such a file with torch and save it again"},
+     "unpack it (tar xf) and give the checkpoint in it"},
     {"pickle", "a bare pickle without torch's container", ""},
     {"safetensors", "a safetensors file", ""},
     {"npy", "a NumPy .npy array", ""},

@@ -24,6 +24,7 @@ enum class ForeignFormat {
   kSafetensors,
   kNpz,
   kNpy,
+  kPtTar,  // torch.save 0.1.1 to 0.1.9: a tar file
 };
 
 // The bytes of a file from `file_offset` on are, unchanged, those of storage

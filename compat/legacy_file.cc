@@ -1,6 +1,5 @@
 #include "compat/legacy_file.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -8,7 +7,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -203,6 +201,7 @@ absl::StatusOr<std::shared_ptr<const Storage>> LegacyOpener::Resolve(
   at.size_bytes = reference.size_bytes;
   if (reference.view) {
     at.size_bytes = reference.view->size_bytes;
+    at.is_part = true;
     const Root& root = roots_[root_numbers_.at(reference.key)];
     views_.push_back({number, root.place, reference.view->offset_bytes});
   } else {
@@ -339,17 +338,6 @@ absl::Status LegacyOpener::SetSwaps() {
 
 void LegacyOpener::SetExtents() {
   legacy_.extents = ExtentsOf(*legacy_.root.graph(), *stored_);
-  // Parts of other storages overlap them.
-  absl::flat_hash_set<int64_t> view_places;
-  for (const View& view : views_) view_places.insert(view.place);
-  const absl::Span<const std::shared_ptr<const Storage>> storages =
-      legacy_.root.graph()->storages();
-  const auto overlaps = [&](const FileExtent& extent) {
-    return view_places.contains(storages[extent.storage]->file_number());
-  };
-  legacy_.extents.erase(
-      std::remove_if(legacy_.extents.begin(), legacy_.extents.end(), overlaps),
-      legacy_.extents.end());
   legacy_.new_source = [stored =
                             std::shared_ptr<const StoredStorages>(stored_)] {
     return std::make_unique<ExtentSource>(stored);

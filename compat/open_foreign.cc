@@ -9,6 +9,7 @@
 #include "compat/pickle_file.h"
 #include "compat/pt_file.h"
 #include "compat/safetensors_file.h"
+#include "compat/tar_file.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
@@ -27,6 +28,8 @@ absl::StatusOr<ForeignFile> OpenForeign(
     }
     case FileKind::kLegacyStream:
       return OpenLegacy(std::move(file), {}, nested);
+    case FileKind::kTar:
+      return OpenTar(std::move(file));
     case FileKind::kPickle:
       return OpenPickle(std::move(file), {}, nested);
     case FileKind::kNpy:

@@ -39,6 +39,7 @@ constexpr ForeignFormat kFormats[] = {
     ForeignFormat::kPt,     ForeignFormat::kPtLegacy,
     ForeignFormat::kPickle, ForeignFormat::kSafetensors,
     ForeignFormat::kNpz,    ForeignFormat::kNpy,
+    ForeignFormat::kPtTar,
 };
 
 // Names and tables repeat themselves, as rows of booleans do: the codec tries

@@ -23,6 +23,8 @@ enum class PersistentIds {
   kZip,     // ('storage', class, key, location, count)
   kLegacy,  // the same and (view key, offset, count) or None;
             // ('module', class, source file, source)
+  kTar,     // "94382700" for a tensor or a storage;
+            // (class, source file, source)
 };
 
 // Pickles of protocol 0 to 2 name globals as Python 2 did. These two are what

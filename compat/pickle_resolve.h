@@ -72,10 +72,21 @@ struct NestedStorage {
 using NestedResolver =
     std::function<absl::StatusOr<std::optional<NestedStorage>>(NestedFile)>;
 
+// What a number stands for in a tar file: a tensor, else a storage.
+struct KeyedObject {
+  std::optional<Tensor> tensor;
+  std::shared_ptr<const Storage> storage;
+  DType dtype = DType::kUInt8;  // of the storage
+};
+
+// Called once for each key that a pickle names. Errors: persid_bad.
+using ObjectResolver = std::function<absl::StatusOr<KeyedObject>(int64_t key)>;
+
 // What lies around a pickle.
 struct PickleSurroundings {
   PersistentIds persistent_ids = PersistentIds::kZip;
-  StorageResolver storages;  // may be null with kNone
+  StorageResolver storages;  // may be null with kNone and kTar
+  ObjectResolver objects;    // null but with kTar
   NestedResolver nested;     // null: _load_from_bytes stays an inert object
 };
 
@@ -193,7 +204,8 @@ class PickleResolver {
   void NoteHooks(NodeId hooks);
   absl::StatusOr<uint8_t> MetadataFlags(NodeId metadata);
 
-  absl::StatusOr<NodeId> ModuleClass(NodeId id);
+  absl::StatusOr<NodeId> TarObject(NodeId id);
+  absl::StatusOr<NodeId> ClassWithSource(absl::Span<const NodeId> parts);
   absl::StatusOr<StorageReference> ParseReference(const Args& id) const;
   absl::StatusOr<std::optional<StorageView>> ParseView(
       NodeId id, const StorageReference& root) const;
@@ -211,6 +223,7 @@ class PickleResolver {
   absl::node_hash_map<std::string, KnownView> known_views_;
   absl::flat_hash_map<NodeId, const KnownView*> views_;  // by storage node
   absl::flat_hash_map<NodeId, NestedStorage> lent_;      // by bytes node
+  absl::flat_hash_map<int64_t, NodeId> keyed_;           // of a tar file
   std::vector<std::string> warnings_;
 };
 

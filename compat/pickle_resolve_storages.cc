@@ -2,7 +2,10 @@
 
 #include <utility>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "compat/pickle_resolve.h"
@@ -61,11 +64,16 @@ absl::StatusOr<NodeId> PickleResolver::PersistentObject(NodeId id) {
   if (around_.persistent_ids == PersistentIds::kNone) {
     return Bad("persid_bad", "a bare pickle has no storages beside it");
   }
+  if (around_.persistent_ids == PersistentIds::kTar) return TarObject(id);
   const bool is_legacy = around_.persistent_ids == PersistentIds::kLegacy;
   const size_t num_parts = is_legacy ? 6 : 5;
   if (is_legacy && builder_.kind(id) == NodeKind::kTuple &&
       builder_.children(id).size() == 4) {
-    return ModuleClass(id);
+    const Args parts = ChildrenOf(id);
+    if (Text(parts[0]) == "module") {
+      return ClassWithSource(absl::MakeConstSpan(parts).subspan(1));
+    }
+    return Bad("persid_bad", "expected ('module', class, source file, source)");
   }
   if (builder_.kind(id) != NodeKind::kTuple ||
       builder_.children(id).size() != num_parts) {
@@ -83,17 +91,35 @@ absl::StatusOr<NodeId> PickleResolver::PersistentObject(NodeId id) {
   return builder_.Storage(known->storage, reference.dtype);
 }
 
-// ('module', class, source file, source): the class. Its source is never read.
-absl::StatusOr<NodeId> PickleResolver::ModuleClass(NodeId id) {
-  const Args parts = ChildrenOf(id);
-  if (Text(parts[0]) != "module" ||
-      builder_.kind(parts[1]) != NodeKind::kGlobal) {
-    return Bad("persid_bad", "expected ('module', class, source file, source)");
+// Of (class, source file, source) the class. Its source is never read.
+absl::StatusOr<NodeId> PickleResolver::ClassWithSource(
+    absl::Span<const NodeId> parts) {
+  if (parts.size() != 3 || builder_.kind(parts[0]) != NodeKind::kGlobal) {
+    return Bad("persid_bad", "expected a class, its source file and source");
   }
-  if (builder_.kind(parts[3]) != NodeKind::kNone) {
+  if (builder_.kind(parts[2]) != NodeKind::kNone) {
     Warn("the source code of the classes was left out");
   }
-  return parts[1];
+  return parts[0];
+}
+
+absl::StatusOr<NodeId> PickleResolver::TarObject(NodeId id) {
+  if (builder_.kind(id) == NodeKind::kTuple) {
+    return ClassWithSource(ChildrenOf(id));
+  }
+  const std::string text = Text(id).value_or("");
+  int64_t key = 0;
+  if (text.empty() || !absl::c_all_of(text, absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(text, &key)) {
+    return Bad("persid_bad", "expected the number of a tensor or storage");
+  }
+  const auto [node, is_new] = keyed_.emplace(key, kNoNode);
+  if (!is_new) return node->second;
+  PENSTOCK_ASSIGN_OR_RETURN(KeyedObject object, around_.objects(key));
+  node->second =
+      object.tensor ? builder_.Tensor(*object.tensor)
+                    : builder_.Storage(std::move(object.storage), object.dtype);
+  return node->second;
 }
 
 absl::StatusOr<const PickleResolver::KnownStorage*> PickleResolver::Know(

@@ -175,8 +175,10 @@ class OtherFilesTest(DoctorCase):
     def test_containers_of_torch_that_are_not_read(self):
         self.is_kind('pytorch-mobile', 'a.ptl', b'\x1c\0\0\0PTMF' + bytes(40))
         self.is_kind('pytorch1', 'a.pt', b'PYTORCH1' + bytes(100))
+
+    def test_tar_of_torch(self):
         self.is_kind('pt-tar', 'a.pt', tar_of(sys_info=b'1', pickle=b'2', tensors=b'3',
-                                              storages=b'4'), '', 'torch')
+                                              storages=b'4'), 'pickle_', 'damaged')
 
     def test_other_tar(self):
         self.is_kind('tar', 'a.nemo', tar_of(**{'model_weights.ckpt': b'x' * 1000}),
