@@ -152,6 +152,7 @@ struct SaveReport {
   int64_t file_bytes = 0;
   std::vector<std::string> files;  // names of shards and index; else empty
   double seconds = 0;              // to durable
+  double settle_seconds = 0;       // of them, for kAuto to settle
   int threads = 0;                 // that did work
   bool restored = false;           // the original file, byte for byte
   std::vector<std::string> notes;  // what edits did

@@ -80,6 +80,7 @@ absl::StatusOr<SaveReport> WriteToPath(const WriteJob& job) {
   PENSTOCK_ASSIGN_OR_RETURN(SaveReport report, WriteTo(job, file->file()));
   PENSTOCK_RETURN_IF_ERROR(file->Commit());
   report.seconds = SecondsSince(start);
+  Remember(job, report);
   return report;
 }
 

@@ -1,6 +1,7 @@
 #include "api/write_job.h"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -19,6 +20,12 @@
 
 namespace penstock {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 int ThreadsOf(const RunOptions& options) {
   return options.threads > 0
@@ -43,19 +50,39 @@ absl::Status CheckFreeSpace(const WriteJob& job, int64_t needed_bytes) {
                    free, " are free"));
 }
 
-absl::StatusOr<Codec> Settle(const WriteJob& job, SaveReport& report) {
-  if (job.options.codec != Codec::kAuto) return job.options.codec;
+// Which disk a job writes to, for ProcessRates().
+RateMemory::Disk DiskOf(const WriteJob& job) {
+  FileSystem& files = FilesOf(job.options.run);
+  // One that does not say shares its rates with others that do not.
+  return {&files, files.Stat(job.directory).value_or(FileInfo()).device};
+}
+
+// Sets the report's codec. Returns how many bytes of `file` hold noise now.
+absl::StatusOr<int64_t> Settle(const WriteJob& job, WritableFile& file,
+                               SaveReport& report) {
+  report.codec = job.options.codec;
+  if (report.codec != Codec::kAuto) return 0;
   if (job.directory.empty()) {
+    report.codec = Codec::kZstd;
     report.codec_reason = "auto settled on zstd: a pipe cannot be measured";
-    return Codec::kZstd;
+    return 0;
   }
+  const Clock::time_point start = Clock::now();
+  const RateMemory::Disk disk = DiskOf(job);
   const Graph& graph = *job.root.graph();
   PENSTOCK_ASSIGN_OR_RETURN(
-      CodecChoice choice, SettleCodec(FilesOf(job.options.run), job.directory,
+      CodecChoice choice, SettleCodec(file, ProcessRates().Find(disk),
                                       graph.storages(), graph.StorageDTypes(),
                                       job.source, ThreadsOf(job.options.run)));
+  if (choice.probed_bytes > 0) {
+    CodecRates probed;
+    probed.disk = choice.rates.disk;
+    ProcessRates().Put(disk, probed);
+  }
+  report.codec = choice.coded ? Codec::kZstd : Codec::kNone;
   report.codec_reason = std::move(choice.reason);
-  return choice.coded ? Codec::kZstd : Codec::kNone;
+  report.settle_seconds = SecondsSince(start);
+  return choice.probed_bytes;
 }
 
 absl::Status RunSink(const WriteJob& job, const Plan& plan, Source& source,
@@ -93,9 +120,8 @@ absl::Status RunNative(const WriteJob& job, WritableFile& file, Source& source,
   return absl::OkStatus();
 }
 
-absl::Status WriteNative(const WriteJob& job, WritableFile& file,
-                         SaveReport& report) {
-  PENSTOCK_ASSIGN_OR_RETURN(report.codec, Settle(job, report));
+absl::Status RunSettled(const WriteJob& job, WritableFile& file,
+                        SaveReport& report) {
   NativeOptions options;
   options.codec =
       report.codec == Codec::kZstd ? NativeCodec::kZstd : NativeCodec::kNone;
@@ -119,6 +145,14 @@ absl::Status WriteNative(const WriteJob& job, WritableFile& file,
       source.Attach(mode == OriginMode::kAlways, options));
   if (!left_out.empty()) report.warnings.push_back(std::move(left_out));
   return RunNative(job, file, source, options, report);
+}
+
+absl::Status WriteNative(const WriteJob& job, WritableFile& file,
+                         SaveReport& report) {
+  PENSTOCK_ASSIGN_OR_RETURN(const int64_t noise, Settle(job, file, report));
+  PENSTOCK_RETURN_IF_ERROR(RunSettled(job, file, report));
+  return report.file_bytes < noise ? file.Truncate(report.file_bytes)
+                                   : absl::OkStatus();
 }
 
 absl::Status WritePt(const WriteJob& job, WritableFile& file,
@@ -239,6 +273,20 @@ absl::Status WriteShard(const WriteJob& job, SafetensorsOutput shard,
   const WriteJob named{job.root, names,         *source,   job.options,
                        job.name, job.directory, job.opened};
   return RunForeign(named, file, *source, *sink, report);
+}
+
+void Remember(const WriteJob& job, const SaveReport& report) {
+  // What is read from a file may have been the limit itself.
+  if (report.format != Format::kNative || job.opened != nullptr ||
+      report.raw_bytes < kAutoProbeFrom) {
+    return;
+  }
+  FinishedSave save;
+  save.coded = report.codec == Codec::kZstd;
+  save.raw_bytes = report.raw_bytes;
+  save.file_bytes = report.file_bytes;
+  save.seconds = report.seconds - report.settle_seconds;
+  ProcessRates().Learn(DiskOf(job), save);
 }
 
 absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file) {

@@ -35,6 +35,10 @@ struct WriteJob {
 // source covers has been compared then.
 absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file);
 
+// For codec=auto: what a job that is durable, and its report whole, says about
+// the disk and the encoder.
+void Remember(const WriteJob& job, const SaveReport& report);
+
 // The safetensors files that the job makes, and one of them into `file`; adds
 // to the report.
 absl::StatusOr<SafetensorsPlan> PlanShards(const WriteJob& job);

@@ -4,44 +4,93 @@
 #define PENSTOCK_CODEC_AUTO_CODEC_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "codec/source.h"
 #include "core/dtype.h"
 #include "core/file.h"
+#include "core/mutex.h"
 #include "core/storage.h"
 
 namespace penstock {
 
-struct CodecChoice {
-  bool coded = false;
-  std::string reason;  // one line for people, with what was measured
-};
-
 // Under this many bytes measuring would cost more than it saves: raw.
 inline constexpr int64_t kAutoProbeFrom = 512'000'000;
 
-// What was measured, in bytes of tensors per second; and raw / coded size.
+// What was measured, in bytes a second; 0 where nothing was.
 struct CodecRates {
-  double disk = 0;    // durable writing
-  double encode = 0;  // all threads together
-  double ratio = 1;
+  double disk = 0;    // durable writing, bytes of the file
+  double encode = 0;  // bytes of tensors, all threads, which also write
+  double ratio = 1;   // raw / stored bytes that `encode` was measured with
 };
 
-// Compares the time for `total_bytes` either way; a tie within 5 % stays raw,
-// because raw files load faster. Pure.
-CodecChoice ChooseCodec(const CodecRates& rates, int64_t total_bytes);
+// Encoding and writing overlap, so the slower of the two decides. A tie within
+// 5 % stays raw, because raw files load faster. Both rates > 0. Pure.
+bool CodingPays(const CodecRates& rates);
 
-// Settles once, before the first byte: times a 64 MiB probe file in `directory`
-// (the slope between 16 and 64 MiB, so that the start does not count) and the
-// encoder on samples of the largest storages. `dtypes[i]` is the element type
-// of `storages[i]`. The probe file is removed.
-// Errors: those of writing and of Source::Sample.
+// A save that is durable.
+struct FinishedSave {
+  bool coded = false;
+  int64_t raw_bytes = 0;
+  int64_t file_bytes = 0;
+  double seconds = 0;
+};
+
+// What is known after `save`. Of a coded one that was slower than the disk is
+// known to allow, the encoder was the limit; of any other, the disk. A disk
+// that got slower casts doubt on that, and the encoder's rate is forgotten.
+// Saves under kAutoProbeFrom teach nothing. Pure.
+CodecRates Learn(const CodecRates& known, const FinishedSave& save);
+
+// What saves taught about the disks they went to. Thread-safe.
+class RateMemory {
+ public:
+  // A file system and FileInfo::device. The file system is known by its
+  // address: one that takes the place of another inherits what may be wrong,
+  // which costs time and no bytes.
+  using Disk = std::pair<const FileSystem*, uint64_t>;
+
+  // Zeros for a disk that nothing was saved to.
+  CodecRates Find(const Disk& disk) const ABSL_LOCKS_EXCLUDED(mutex_);
+  void Put(const Disk& disk, const CodecRates& rates)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void Learn(const Disk& disk, const FinishedSave& save)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  std::map<Disk, CodecRates> rates_ ABSL_GUARDED_BY(mutex_);
+};
+
+// That of this process: a disk is shared by all who save to it.
+RateMemory& ProcessRates();
+
+struct CodecChoice {
+  bool coded = false;
+  std::string reason;        // one line for people, with what was measured
+  CodecRates rates;          // what it goes by; zeros where nothing was asked
+  int64_t probed_bytes = 0;  // of the file hold noise now
+};
+
+// Settles, before the first byte is written to `file`. The encoder is timed on
+// samples of the largest storages, on as many threads as have a core. Where
+// `known` has no rate of the disk, up to 64 MiB of noise at the start of `file`
+// are timed, without its first 16 MiB, which pay for getting going; fewer where
+// the answer is clear before. The noise is to be overwritten, and cut off where
+// the file ends before it. No file of its own: to delete one takes as long as
+// to write it where freed blocks are discarded.
+//
+// `dtypes[i]` is the element type of `storages[i]`; `threads` > 0.
+// Errors: those of WritableFile and of Source::Sample; kResourceExhausted (no
+// memory).
 absl::StatusOr<CodecChoice> SettleCodec(
-    FileSystem& files, const std::string& directory,
+    WritableFile& file, const CodecRates& known,
     absl::Span<const std::shared_ptr<const Storage>> storages,
     absl::Span<const DType> dtypes, Source& source, int threads);
 

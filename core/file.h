@@ -71,6 +71,7 @@ struct FileInfo {
   Type type = Type::kOther;
   int64_t size_bytes = 0;
   uint32_t permissions = 0;  // the low 12 bits of st_mode
+  uint64_t device = 0;       // equal for what lies on one mounted file system
 };
 
 enum class Caching { kBuffered, kDirect };

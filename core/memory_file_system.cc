@@ -1,6 +1,7 @@
 #include "core/memory_file_system.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -72,7 +73,10 @@ struct MemoryFileSystem::State {
   class ReadFile;
   class WriteFile;
 
-  explicit State(const Options& with) : options(with) {}
+  explicit State(const Options& with) : options(with) {
+    static std::atomic<uint64_t> num_devices{0};
+    device = ++num_devices;
+  }
 
   void Record(const char* name, const std::string& path, int64_t offset = 0,
               int64_t size_bytes = 0) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -101,6 +105,7 @@ struct MemoryFileSystem::State {
   }
 
   const Options options;
+  uint64_t device = 0;
   mutable Mutex mutex;
   std::map<std::string, std::shared_ptr<Node>> nodes ABSL_GUARDED_BY(mutex);
   int64_t used_bytes ABSL_GUARDED_BY(mutex) = 0;  // below names
@@ -274,6 +279,7 @@ absl::StatusOr<FileInfo> MemoryFileSystem::Stat(const std::string& path) {
   const MutexLock lock(state_->mutex);
   state_->Record("stat", path);
   FileInfo info;
+  info.device = state_->device;
   const auto found = state_->nodes.find(path);
   if (found != state_->nodes.end()) {
     info.type = FileInfo::Type::kRegular;

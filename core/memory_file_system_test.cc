@@ -42,6 +42,7 @@ TEST(MemoryFileSystemTest, KeepsWhatIsWrittenAndFillsGapsWithZeros) {
   EXPECT_EQ(files.Stat("d/a")->size_bytes, 6);
   EXPECT_EQ(files.Stat("d/a")->permissions, 0644u);
   EXPECT_EQ(files.Stat("d")->type, FileInfo::Type::kDirectory);
+  EXPECT_EQ(files.Stat("d")->device, files.Stat("d/a")->device);
 }
 
 TEST(MemoryFileSystemTest, ReadsNothingBeyondTheEnd) {

@@ -422,6 +422,7 @@ absl::StatusOr<FileInfo> Posix::Stat(const std::string& path) {
   if (S_ISDIR(info.st_mode)) result.type = FileInfo::Type::kDirectory;
   result.size_bytes = info.st_size;
   result.permissions = info.st_mode & 07777;
+  result.device = info.st_dev;
   return result;
 }
 

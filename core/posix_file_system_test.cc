@@ -151,6 +151,7 @@ TEST_F(PosixFileSystemTest, WhatWasReservedAndNotWrittenIsNoPartOfTheFile) {
     }
     ASSERT_TRUE((*file)->Close().ok());
     EXPECT_EQ(files_.Stat(Path(name))->size_bytes, 13);
+    EXPECT_EQ(files_.Stat(Path(name))->device, files_.Stat(directory_)->device);
   }
 }
 
