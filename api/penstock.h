@@ -151,6 +151,7 @@ struct SaveReport {
   int64_t raw_bytes = 0;       // of all storages
   int64_t file_bytes = 0;
   std::vector<std::string> files;  // names of shards and index; else empty
+  double written_seconds = 0;      // until the system had every byte
   double seconds = 0;              // to durable
   double settle_seconds = 0;       // of them, for kAuto to settle
   int threads = 0;                 // that did work
@@ -160,7 +161,8 @@ struct SaveReport {
 };
 
 // Writes a checkpoint whose storages are in memory to `path`, atomically and
-// durably. The bytes must not change meanwhile.
+// durably. The bytes must not change meanwhile. The space of a file that was
+// replaced is freed after the return, in the background: core/replaced_files.h.
 absl::StatusOr<SaveReport> Save(const Value& checkpoint,
                                 const std::string& path,
                                 const SaveOptions& options);

@@ -12,6 +12,7 @@
 #include "api/write_job.h"
 #include "codec/block_writer.h"
 #include "core/atomic_file.h"
+#include "core/bytes.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -52,16 +53,15 @@ absl::StatusOr<SaveReport> WriteShards(const WriteJob& job) {
   }
   if (!plan.index_file_name.empty()) {
     PENSTOCK_RETURN_IF_ERROR(create(plan.index_file_name));
-    BlockWriter index(files.back()->file(), BlockWriter::BlocksNeeded(1, 0));
-    PENSTOCK_RETURN_IF_ERROR(index.Append(absl::MakeConstSpan(
-        reinterpret_cast<const uint8_t*>(plan.index_json.data()),
-        plan.index_json.size())));
+    BlockWriter index(files.back()->file());
+    PENSTOCK_RETURN_IF_ERROR(index.Append(ByteSpan(plan.index_json)));
     PENSTOCK_RETURN_IF_ERROR(index.Finish());
     report.file_bytes += static_cast<int64_t>(plan.index_json.size());
   }
   if (job.foreign != nullptr) {
     PENSTOCK_RETURN_IF_ERROR(job.foreign->VerifyRest());
   }
+  report.written_seconds = SecondsSince(start);
   for (const auto& file : files) PENSTOCK_RETURN_IF_ERROR(file->Commit());
   if (files.size() == 1) report.files.clear();
   report.seconds = SecondsSince(start);
@@ -78,6 +78,7 @@ absl::StatusOr<SaveReport> WriteToPath(const WriteJob& job) {
       const std::unique_ptr<AtomicFile> file,
       AtomicFile::Create(FilesOf(job.options.run), job.name, Caching::kDirect));
   PENSTOCK_ASSIGN_OR_RETURN(SaveReport report, WriteTo(job, file->file()));
+  report.written_seconds = SecondsSince(start);
   PENSTOCK_RETURN_IF_ERROR(file->Commit());
   report.seconds = SecondsSince(start);
   Remember(job, report);
@@ -191,6 +192,7 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
   PENSTOCK_ASSIGN_OR_RETURN(report.saved, WriteTo(job, destination));
   report.saved.notes = edited.Notes();
   report.saved.seconds = SecondsSince(start);
+  report.saved.written_seconds = report.saved.seconds;
   return report;
 }
 

@@ -125,7 +125,6 @@ absl::Status RunSettled(const WriteJob& job, WritableFile& file,
   NativeOptions options;
   options.codec =
       report.codec == Codec::kZstd ? NativeCodec::kZstd : NativeCodec::kNone;
-  options.pump = PumpOptionsOf(job.options.run);
   if (job.opened != nullptr) {
     for (const auto& [key, value] : job.opened->metadata) {
       options.meta.emplace_back(absl::StrCat(kMetadataPrefix, key), value);

@@ -145,24 +145,23 @@ class ForgetfulFile : public WritableFile {
 // Chunks as they are, through a BlockWriter.
 class BlockSink : public NullSink {
  public:
-  BlockSink(WritableFile& file, int64_t max_blocks)
-      : writer_(file, max_blocks) {}
+  explicit BlockSink(WritableFile& file) : writer_(file) {}
 
   absl::Status Encode(const Plan&, const Chunk&,
                       absl::Span<const uint8_t> bytes, Slot& slot) override {
     slot.parts = {bytes};
     return absl::OkStatus();
   }
-  absl::Status Place(const Plan&, const Chunk& chunk, Slot& slot) override {
-    slot.reservation = writer_.Reserve(chunk.size_bytes);
+  absl::Status Place(const Plan&, const Chunk&, Slot& slot) override {
+    writer_.Place(slot.parts, slot.block);
     return absl::OkStatus();
   }
   absl::Status Write(const Plan&, const Chunk&, Slot& slot) override {
-    return writer_.Fill(slot.reservation, slot.parts);
+    return writer_.Write(slot.parts, slot.block);
   }
   absl::Status Finish(const Plan&) override { return writer_.Finish(); }
   int64_t SlotBytes() const override {
-    return kBlockBytes * BlockWriter::BlocksNeeded(1, kChunkBytes);
+    return BlockWriter::BlockBytes(kChunkBytes);
   }
 
  private:
@@ -174,8 +173,7 @@ void BM_PumpBlocks(benchmark::State& state) {
   const Plan plan = NoisePlan();
   for (auto _ : state) {
     ForgetfulFile file;
-    BlockSink sink(
-        file, BlockWriter::BlocksNeeded(2 * state.range(0) + 2, kChunkBytes));
+    BlockSink sink(file);
     if (!Send(plan, sink, state)) return;
   }
   state.SetBytesProcessed(state.iterations() * kBytes);

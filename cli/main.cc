@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
 #include "CLI/CLI.hpp"
 #include "cli/console.h"
 #include "cli/verbs.h"
+#include "core/replaced_files.h"
 
 namespace penstock {
 namespace {
@@ -30,6 +32,19 @@ constexpr const char* kExamples =
     "here\n"
     "\n"
     "Exit codes: 0 ok, 1 a finding (damage), 2 an error, 130 interrupted.";
+
+// The result is durable by now: only the space of what was replaced is still
+// being freed, and the process cannot end before.
+void FreeReplaced() {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  WaitForReplacedFiles();
+  const std::chrono::duration<double> seconds = Clock::now() - start;
+  if (seconds.count() < 0.5) return;
+  std::fprintf(stderr,
+               "penstock: %.1f s to free the space of the replaced file\n",
+               seconds.count());
+}
 
 int Main(int argc, char** argv) {
   // `bazel run` starts in its runfiles; names are meant from where the user is.
@@ -59,6 +74,7 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitError;
   }
+  FreeReplaced();
   return exit_code;
 }
 

@@ -1,188 +1,108 @@
 #include "codec/block_writer.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstddef>
 #include <cstring>
-#include <utility>
 
-#include "core/aligned_buffer.h"
 #include "core/checked.h"
 #include "core/status_macros.h"
 
 namespace penstock {
 namespace {
 
-static_assert(kBlockBytes % kBufferAlignment == 0,
-              "blocks are written directly");
+// Append takes so many at a time.
+constexpr int64_t kAppendBytes = 4 << 20;
 
-// Bytes that lie in several parts, taken from the front.
-class PartReader {
- public:
-  explicit PartReader(absl::Span<const absl::Span<const uint8_t>> parts)
-      : parts_(parts) {}
+int64_t AlignDown(int64_t value) { return value - value % kBufferAlignment; }
 
-  int64_t left_bytes() const {
-    int64_t left = 0;
-    for (const auto& part : parts_) left += static_cast<int64_t>(part.size());
-    return left - begin_;
+// The last `size` of the bytes of all parts, which are more, to `out`.
+void CopyEnd(absl::Span<const absl::Span<const uint8_t>> parts, int64_t size,
+             uint8_t* out) {
+  for (size_t i = parts.size(); size > 0;) {
+    const absl::Span<const uint8_t> part = parts[--i];
+    const int64_t taken = std::min(size, static_cast<int64_t>(part.size()));
+    size -= taken;
+    if (taken > 0) std::memcpy(out + size, part.end() - taken, taken);
   }
-
-  void Take(uint8_t* out, int64_t size) {
-    while (size > 0) {
-      const absl::Span<const uint8_t> part = parts_.front();
-      const int64_t part_size = static_cast<int64_t>(part.size());
-      const int64_t taken = std::min(size, part_size - begin_);
-      if (taken > 0) std::memcpy(out, part.data() + begin_, taken);
-      out += taken;
-      size -= taken;
-      begin_ += taken;
-      if (begin_ == part_size) {
-        parts_.remove_prefix(1);
-        begin_ = 0;
-      }
-    }
-  }
-
- private:
-  absl::Span<const absl::Span<const uint8_t>> parts_;
-  int64_t begin_ = 0;  // of what is left of the first part
-};
+}
 
 }  // namespace
 
-struct BlockWriter::Block {
-  int64_t number = 0;
-  // Who brings it to zero owns the block: his decrement acquires what the
-  // others' released, so that he sees their bytes.
-  std::atomic<int64_t> missing_bytes{0};
-  AlignedBuffer bytes;
-};
+BlockWriter::BlockWriter(WritableFile& file) : file_(file) {}
 
-int64_t BlockWriter::BlocksNeeded(int64_t in_flight, int64_t largest_record) {
-  const int64_t spanned =
-      AlignUp(largest_record, kBlockBytes) / kBlockBytes + 1;
-  return in_flight * spanned + 1;
+uint8_t* BlockWriter::Prepare(int64_t offset, int64_t size_bytes,
+                              Block& block) {
+  const int64_t lead = offset % kBufferAlignment;
+  block.bytes.Reserve(lead + size_bytes);
+  return block.bytes.data() + lead;
 }
 
-BlockWriter::BlockWriter(WritableFile& file, int64_t max_blocks)
-    : file_(file), max_blocks_(max_blocks) {}
-
-BlockWriter::~BlockWriter() = default;
-
-BlockReservation BlockWriter::Reserve(int64_t size_bytes) {
-  PENSTOCK_CHECK(size_bytes >= 0);
-  BlockReservation reservation;
-  reservation.offset = next_;
-  reservation.size_bytes = size_bytes;
-  // A block is claimed with its first byte.
-  const int64_t begin = AlignUp(next_, kBlockBytes) / kBlockBytes;
-  next_ += size_bytes;
-  const int64_t end = AlignUp(next_, kBlockBytes) / kBlockBytes;
-  MutexLock lock(mutex_);
-  // After an error blocks may stay incomplete for ever, and none is needed.
-  if (!first_error_.ok()) return reservation;
-  for (int64_t number = begin; number < end; ++number) Claim(number);
-  return reservation;
-}
-
-void BlockWriter::Claim(int64_t number) {
-  if (free_.empty()) {
-    PENSTOCK_CHECK(static_cast<int64_t>(blocks_.size()) < max_blocks_);
-    auto block = std::make_unique<Block>();
-    block->bytes.Reserve(kBlockBytes);
-    blocks_.push_back(std::move(block));
-    free_.push_back(blocks_.back().get());
+void BlockWriter::Place(absl::Span<const absl::Span<const uint8_t>> parts,
+                        Block& block) {
+  block.offset = next_;
+  block.size_bytes = 0;
+  for (const auto& part : parts) {
+    block.size_bytes += static_cast<int64_t>(part.size());
   }
-  Block* block = free_.back();
-  free_.pop_back();
-  block->number = number;
-  block->missing_bytes.store(kBlockBytes, std::memory_order_relaxed);
-  in_use_[number] = block;
+  next_ += block.size_bytes;
+  if (file_.sequential()) return;
+  uint8_t* const begin = Prepare(block.offset, block.size_bytes, block);
+  const int64_t num_kept = static_cast<int64_t>(kept_.size());
+  if (num_kept > 0) std::memcpy(begin - num_kept, kept_.data(), num_kept);
+  kept_.resize(next_ % kBufferAlignment);
+  // A run may be too short to reach the next multiple: then it is all kept.
+  const int64_t added =
+      std::min(block.size_bytes, static_cast<int64_t>(kept_.size()));
+  CopyEnd(parts, added, kept_.data() + kept_.size() - added);
 }
 
-absl::StatusOr<BlockWriter::Block*> BlockWriter::Find(int64_t number) {
-  MutexLock lock(mutex_);
-  if (!first_error_.ok()) return first_error_;
-  const auto found = in_use_.find(number);
-  PENSTOCK_CHECK(found != in_use_.end());
-  return found->second;
-}
-
-absl::Status BlockWriter::Fill(
-    const BlockReservation& reservation,
-    absl::Span<const absl::Span<const uint8_t>> parts) {
-  PartReader reader(parts);
-  PENSTOCK_CHECK(reader.left_bytes() == reservation.size_bytes);
-  int64_t offset = reservation.offset;
-  const int64_t end = offset + reservation.size_bytes;
-  if (file_.sequential()) {
-    PENSTOCK_CHECK(offset == filled_);
-    filled_ = end;
+absl::Status BlockWriter::Write(
+    absl::Span<const absl::Span<const uint8_t>> parts, Block& block) {
+  if (file_.sequential()) return WriteInOrder(parts, block.offset);
+  const int64_t lead = block.offset % kBufferAlignment;
+  uint8_t* out = block.bytes.data() + lead;
+  if (parts.size() != 1 || parts[0].data() != out) {
+    for (const auto& part : parts) {
+      if (!part.empty()) std::memcpy(out, part.data(), part.size());
+      out += part.size();
+    }
   }
-  while (offset < end) {
-    PENSTOCK_ASSIGN_OR_RETURN(Block* const block, Find(offset / kBlockBytes));
-    const int64_t begin = offset % kBlockBytes;
-    const int64_t size = std::min(kBlockBytes - begin, end - offset);
-    reader.Take(block->bytes.data() + begin, size);
-    offset += size;
-    const int64_t missing =
-        block->missing_bytes.fetch_sub(size, std::memory_order_acq_rel) - size;
-    PENSTOCK_CHECK(missing >= 0);
-    if (missing == 0) PENSTOCK_RETURN_IF_ERROR(WriteOut(*block));
+  const int64_t size = AlignDown(lead + block.size_bytes);
+  if (size == 0) return absl::OkStatus();
+  return file_.Write(block.offset - lead,
+                     absl::MakeConstSpan(block.bytes.data(), size));
+}
+
+absl::Status BlockWriter::WriteInOrder(
+    absl::Span<const absl::Span<const uint8_t>> parts, int64_t offset) {
+  for (const auto& part : parts) {
+    if (part.empty()) continue;
+    PENSTOCK_RETURN_IF_ERROR(file_.Write(offset, part));
+    offset += static_cast<int64_t>(part.size());
   }
   return absl::OkStatus();
-}
-
-absl::Status BlockWriter::WriteOut(Block& block) {
-  PENSTOCK_RETURN_IF_ERROR(
-      Note(file_.Write(block.number * kBlockBytes,
-                       absl::MakeConstSpan(block.bytes.data(), kBlockBytes))));
-  MutexLock lock(mutex_);
-  in_use_.erase(block.number);
-  free_.push_back(&block);
-  return absl::OkStatus();
-}
-
-absl::Status BlockWriter::Note(const absl::Status& status) {
-  if (status.ok()) return status;
-  MutexLock lock(mutex_);
-  if (first_error_.ok()) first_error_ = status;
-  return status;
 }
 
 absl::Status BlockWriter::Append(absl::Span<const uint8_t> bytes) {
   while (!bytes.empty()) {
-    const int64_t size = std::min(kBlockBytes - next_ % kBlockBytes,
-                                  static_cast<int64_t>(bytes.size()));
-    const absl::Span<const uint8_t> part = bytes.first(size);
-    PENSTOCK_RETURN_IF_ERROR(
-        Fill(Reserve(size), absl::MakeConstSpan(&part, 1)));
-    bytes.remove_prefix(size);
+    const absl::Span<const uint8_t> part =
+        bytes.first(std::min(kAppendBytes, static_cast<int64_t>(bytes.size())));
+    Place(absl::MakeConstSpan(&part, 1), appended_);
+    PENSTOCK_RETURN_IF_ERROR(Write(absl::MakeConstSpan(&part, 1), appended_));
+    bytes.remove_prefix(part.size());
   }
   return absl::OkStatus();
 }
 
 absl::Status BlockWriter::Finish() {
-  const int64_t last_size = next_ % kBlockBytes;
-  {
-    MutexLock lock(mutex_);
-    if (!first_error_.ok()) return first_error_;
-    PENSTOCK_CHECK(in_use_.size() == (last_size == 0 ? 0 : 1));
-  }
-  if (last_size == 0) return absl::OkStatus();
-  PENSTOCK_ASSIGN_OR_RETURN(Block* const block, Find(next_ / kBlockBytes));
-  PENSTOCK_CHECK(block->missing_bytes.load(std::memory_order_acquire) ==
-                 kBlockBytes - last_size);
-  int64_t size = last_size;
-  if (file_.direct()) {
-    size = AlignUp(size, kBufferAlignment);
-    std::memset(block->bytes.data() + last_size, 0, size - last_size);
-  }
-  PENSTOCK_RETURN_IF_ERROR(Note(file_.Write(
-      next_ - last_size, absl::MakeConstSpan(block->bytes.data(), size))));
-  if (size == last_size) return absl::OkStatus();
-  return Note(file_.Truncate(next_));
+  const int64_t num_kept = static_cast<int64_t>(kept_.size());
+  if (num_kept == 0) return absl::OkStatus();
+  const int64_t size = file_.direct() ? kBufferAlignment : num_kept;
+  appended_.bytes.Reserve(size);
+  std::memcpy(appended_.bytes.data(), kept_.data(), num_kept);
+  std::memset(appended_.bytes.data() + num_kept, 0, size - num_kept);
+  PENSTOCK_RETURN_IF_ERROR(file_.Write(
+      next_ - num_kept, absl::MakeConstSpan(appended_.bytes.data(), size)));
+  return size == num_kept ? absl::OkStatus() : file_.Truncate(next_);
 }
 
 }  // namespace penstock

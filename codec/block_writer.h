@@ -1,99 +1,81 @@
-// BlockWriter: turns records that many threads finish in any order into aligned
-// blocks, written around the page cache.
+// BlockWriter: puts what slots carry one behind the other into a file, in
+// aligned writes around the page cache.
 
 #ifndef PENSTOCK_CODEC_BLOCK_WRITER_H_
 #define PENSTOCK_CODEC_BLOCK_WRITER_H_
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/aligned_buffer.h"
 #include "core/file.h"
-#include "core/mutex.h"
 
 namespace penstock {
 
-inline constexpr int64_t kBlockBytes = 1 << 20;
-
-// A byte range of the file.
-struct BlockReservation {
-  int64_t offset = 0;
+// A run of bytes of the file on its way there. Owned by a slot; its buffer is
+// reused from one run to the next.
+struct Block {
+  AlignedBuffer bytes;
+  int64_t offset = 0;  // in the file
   int64_t size_bytes = 0;
 };
 
-// Reserve hands out the file in order; Fill copies a record into its blocks,
-// and whoever completes a block writes it out by position. A record may span
-// blocks, a block holds parts of several records.
+// Place hands out the file in order; Write, in any order and on any thread,
+// copies the run into its block, unless it was made there, and writes it. One
+// write a block, by the thread that has filled it: blocks that several threads
+// fill together were 10 % slower (performance.md 3.1b).
 //
-// Blocks are made when first needed and reused as soon as they are written;
-// none is ever waited for. A block in use is the last one or holds bytes of a
-// reservation in flight: reserved, and its Fill not returned. So with n of
-// these, none larger than `largest_record`, BlocksNeeded(n, largest_record)
-// suffice; Reserve CHECKs that. A larger run of bytes goes through Append.
+// Direct writes begin and end at multiples of kBufferAlignment, runs do not: of
+// each, what stands behind the last multiple (less than kBufferAlignment bytes)
+// is kept by Place and goes out with the run behind it.
 //
-// The first error ends it: from then on nothing is written, and every Fill
-// returns an error. Reservations that are never filled are harmless then.
-//
-// Over a sequential file (a pipe) Fill must come in the order of Reserve, one
-// thread at a time; then blocks go out in order. Thread-safe except Reserve,
-// Append and Finish, which are one thread's (the pipeline's in-order stage,
-// then the end).
+// Over a sequential file (a pipe) nothing is copied or kept, and Write must
+// come in the order of Place, one call at a time. Place, Append and Finish are
+// one thread's (the pipeline's in-order stage, then the end).
 class BlockWriter {
  public:
-  static int64_t BlocksNeeded(int64_t in_flight, int64_t largest_record);
+  // Most bytes of a Block for a run of `size_bytes`.
+  static constexpr int64_t BlockBytes(int64_t size_bytes) {
+    return size_bytes + 2 * kBufferAlignment;
+  }
 
-  // `file` outlives the writer. `max_blocks` is a bound and reserves nothing,
-  // so it may be that of the largest number of slots.
-  BlockWriter(WritableFile& file, int64_t max_blocks);
-  ~BlockWriter();
+  // `file` outlives the writer.
+  explicit BlockWriter(WritableFile& file);
 
-  // The next `size_bytes` of the file. Throws std::bad_alloc, as AlignedBuffer.
-  BlockReservation Reserve(int64_t size_bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Where the first byte of a run that will stand at `offset` is to be made, so
+  // that Write need not copy it. Throws std::bad_alloc, as AlignedBuffer.
+  static uint8_t* Prepare(int64_t offset, int64_t size_bytes, Block& block);
 
-  // Copies `parts`, together reservation.size_bytes, to their place. Copies and
-  // writes hold no lock.
-  // Errors: those of WritableFile::Write, also another thread's earlier one.
-  absl::Status Fill(const BlockReservation& reservation,
-                    absl::Span<const absl::Span<const uint8_t>> parts)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The next bytes of the file are `parts`, which stay as they are until Write
+  // has returned. One part where Prepare put it stays there.
+  void Place(absl::Span<const absl::Span<const uint8_t>> parts, Block& block);
 
-  // Reserve and Fill for what is no chunk (a header, an index), of any size: it
-  // takes one block at a time, the last one, beside reservations in flight;
-  // over a sequential file none may be.
-  absl::Status Append(absl::Span<const uint8_t> bytes)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Errors: those of WritableFile::Write.
+  absl::Status Write(absl::Span<const absl::Span<const uint8_t>> parts,
+                     Block& block);
 
-  int64_t size_bytes() const { return next_; }  // reserved so far
+  // Place and Write for what no slot carries (a header, an index), of any size.
+  // Over a sequential file all that was placed must have been written.
+  absl::Status Append(absl::Span<const uint8_t> bytes);
 
-  // Writes the last, partial block (padded, then truncated, where direct). The
-  // file then ends at size_bytes(), unless Allocate made it longer. Every
-  // reservation must have been filled; nothing but the destructor comes after.
-  absl::Status Finish() ABSL_LOCKS_EXCLUDED(mutex_);
+  int64_t size_bytes() const { return next_; }  // placed so far
+
+  // Writes what was kept of the last run (padded, then truncated, where
+  // direct). The file then ends at size_bytes(), unless Allocate made it
+  // longer. Nothing comes after.
+  absl::Status Finish();
 
  private:
-  struct Block;
-
-  void Claim(int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Block*> Find(int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status WriteOut(Block& block) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status Note(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status WriteInOrder(absl::Span<const absl::Span<const uint8_t>> parts,
+                            int64_t offset);
 
   WritableFile& file_;
-  const int64_t max_blocks_;
   int64_t next_ = 0;
-  int64_t filled_ = 0;  // of a sequential file
-
-  Mutex mutex_;
-  std::vector<std::unique_ptr<Block>> blocks_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Block*> free_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<int64_t, Block*> in_use_
-      ABSL_GUARDED_BY(mutex_);  // by number
-  absl::Status first_error_ ABSL_GUARDED_BY(mutex_);
+  // The bytes from the last multiple of kBufferAlignment to next_.
+  std::vector<uint8_t> kept_;
+  Block appended_;
 };
 
 }  // namespace penstock

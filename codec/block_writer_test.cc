@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/aligned_buffer.h"
+#include "core/bytes.h"
 #include "core/memory_file_system.h"
 #include "core/mutex.h"
 #include "core/status_macros.h"
@@ -22,24 +23,21 @@
 namespace penstock {
 namespace {
 
-absl::Span<const uint8_t> BytesOf(const std::string& text) {
-  return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()),
-                             text.size());
-}
+constexpr int64_t kUnit = 1 << 20;
 
 // A window of a few megabytes of noise: enough to show a byte out of place.
 std::string RandomBytes(int64_t size, std::mt19937& random) {
   static const std::string* const noise = [] {
     std::mt19937_64 words(1);
-    auto* bytes = new std::string(6 * kBlockBytes, '\0');
+    auto* bytes = new std::string(6 * kUnit, '\0');
     for (size_t i = 0; i < bytes->size(); i += sizeof(uint64_t)) {
       const uint64_t word = words();
       std::memcpy(&(*bytes)[i], &word, sizeof(word));
     }
     return bytes;
   }();
-  PENSTOCK_CHECK(size < 5 * kBlockBytes + 1);
-  return noise->substr(random() % kBlockBytes, size);
+  PENSTOCK_CHECK(size < 5 * kUnit + 1);
+  return noise->substr(random() % kUnit, size);
 }
 
 // What a BlockWriter asks of a file, seen from the other side: alignment where
@@ -105,13 +103,16 @@ class BlockWriterTest : public testing::Test {
   std::unique_ptr<StrictFile> file_;
 };
 
-// The pipeline in small: one thread reserves in order, `num_threads` fill in
-// whatever order they come to it, at most `in_flight` at a time.
+// The pipeline in small: one thread places in order, `num_threads` write in
+// whatever order they come to it, at most `in_flight` at a time. Every third
+// record is made where it will stand.
 class Crew {
  public:
   Crew(BlockWriter& writer, const std::vector<std::string>& records,
        int in_flight)
-      : writer_(writer), records_(records), free_(in_flight) {}
+      : writer_(writer), records_(records), jobs_(in_flight) {
+    for (Job& job : jobs_) free_.push_back(&job);
+  }
 
   void Run(int num_threads) {
     std::vector<std::thread> threads;
@@ -124,55 +125,64 @@ class Crew {
 
  private:
   struct Job {
-    BlockReservation reservation;
-    const std::string* record;
+    Block block;
+    std::vector<absl::Span<const uint8_t>> parts;
   };
 
-  // Fills a random one of the reservations in flight, sometimes after more were
-  // made; a thread that finds none reserves.
+  // Writes a random one of the records that have been placed, sometimes after
+  // more were; a thread that finds none places one.
   void Work(int seed) {
     std::mt19937 random(seed);
-    Job job;
-    while (Take(random, job)) {
-      const absl::Span<const uint8_t> bytes = BytesOf(*job.record);
-      const size_t cut = random() % (bytes.size() + 1);
-      const std::vector<absl::Span<const uint8_t>> parts = {
-          bytes.first(cut), absl::Span<const uint8_t>(), bytes.subspan(cut)};
-      if (!writer_.Fill(job.reservation, parts).ok()) ++num_errors_;
+    while (Job* const job = Take(random)) {
+      if (!writer_.Write(job->parts, job->block).ok()) ++num_errors_;
       MutexLock lock(mutex_);
-      ++free_;
+      free_.push_back(job);
     }
   }
 
-  bool Take(std::mt19937& random, Job& job) {
+  Job* Take(std::mt19937& random) {
     MutexLock lock(mutex_);
     int wanted = static_cast<int>(random() % 4);
-    while (free_ > 0 && next_ < records_.size() &&
-           (wanted-- > 0 || jobs_.empty())) {
-      --free_;
-      const std::string& record = records_[next_++];
-      Job made;
-      made.reservation = writer_.Reserve(static_cast<int64_t>(record.size()));
-      made.record = &record;
-      jobs_.push_back(made);
+    while (!free_.empty() && next_ < records_.size() &&
+           (wanted-- > 0 || placed_.empty())) {
+      Job* const job = free_.back();
+      free_.pop_back();
+      Place(next_++, random, *job);
+      placed_.push_back(job);
     }
-    if (jobs_.empty()) return false;
-    std::swap(jobs_[random() % jobs_.size()], jobs_.back());
-    job = jobs_.back();
-    jobs_.pop_back();
-    return true;
+    if (placed_.empty()) return nullptr;
+    std::swap(placed_[random() % placed_.size()], placed_.back());
+    Job* const job = placed_.back();
+    placed_.pop_back();
+    return job;
+  }
+
+  void Place(size_t number, std::mt19937& random, Job& job) {
+    const absl::Span<const uint8_t> bytes = ByteSpan(records_[number]);
+    if (number % 3 == 0) {
+      uint8_t* const made = BlockWriter::Prepare(
+          writer_.size_bytes(), static_cast<int64_t>(bytes.size()), job.block);
+      std::copy(bytes.begin(), bytes.end(), made);
+      job.parts = {absl::MakeConstSpan(made, bytes.size())};
+    } else {
+      const size_t cut = random() % (bytes.size() + 1);
+      job.parts = {bytes.first(cut), absl::Span<const uint8_t>(),
+                   bytes.subspan(cut)};
+    }
+    writer_.Place(job.parts, job.block);
   }
 
   BlockWriter& writer_;
   const std::vector<std::string>& records_;
   Mutex mutex_;
   size_t next_ = 0;
-  int free_;
   std::vector<Job> jobs_;
+  std::vector<Job*> free_;
+  std::vector<Job*> placed_;
   std::atomic<int> num_errors_{0};
 };
 
-// Sizes from nothing to more than two blocks.
+// Sizes from nothing to more than two units.
 std::vector<std::string> RandomRecords(int count, int64_t largest, int seed) {
   std::mt19937 random(seed);
   std::vector<std::string> records;
@@ -190,9 +200,9 @@ std::string Joined(const std::vector<std::string>& records) {
 }
 
 constexpr int kInFlight = 6;
-constexpr int64_t kLargest = 5 * kBlockBytes / 2;
+constexpr int64_t kLargest = 5 * kUnit / 2;
 
-TEST_F(BlockWriterTest, RecordsFilledInAnyOrderEndUpInTheirPlaces) {
+TEST_F(BlockWriterTest, RunsWrittenInAnyOrderEndUpInTheirPlaces) {
   for (const auto kind :
        {StrictFile::Kind::kBuffered, StrictFile::Kind::kDirect}) {
     for (int seed = 0; seed < 2; ++seed) {
@@ -200,7 +210,7 @@ TEST_F(BlockWriterTest, RecordsFilledInAnyOrderEndUpInTheirPlaces) {
       const std::vector<std::string> records =
           RandomRecords(24, kLargest, seed);
       StrictFile& file = Open(kind);
-      BlockWriter writer(file, BlockWriter::BlocksNeeded(kInFlight, kLargest));
+      BlockWriter writer(file);
       Crew crew(writer, records, kInFlight);
       crew.Run(4);
       EXPECT_EQ(crew.num_errors(), 0);
@@ -213,51 +223,31 @@ TEST_F(BlockWriterTest, RecordsFilledInAnyOrderEndUpInTheirPlaces) {
   }
 }
 
-TEST_F(BlockWriterTest, BlocksSufficeWhileTheOldestReservationIsLate) {
-  constexpr int kReservations = 4;
+TEST_F(BlockWriterTest, RunsShorterThanAnAlignmentAreGathered) {
+  std::vector<std::string> records;
   std::mt19937 random(7);
-  StrictFile& file = Open(StrictFile::Kind::kDirect);
-  BlockWriter writer(file,
-                     BlockWriter::BlocksNeeded(kReservations, kBlockBytes));
-  std::string expected = RandomBytes(kBlockBytes, random);
-  const std::string late = expected;
-  const BlockReservation oldest = writer.Reserve(kBlockBytes);
-  for (int i = 0; i < 8; ++i) {
-    std::vector<std::string> records;
-    std::vector<BlockReservation> reservations;
-    for (int j = 1; j < kReservations; ++j) {
-      records.push_back(RandomBytes(kBlockBytes - 1 - i, random));
-      expected += records.back();
-      reservations.push_back(
-          writer.Reserve(static_cast<int64_t>(records.back().size())));
-    }
-    for (size_t j = records.size(); j-- > 0;) {
-      const auto bytes = BytesOf(records[j]);
-      ASSERT_TRUE(
-          writer.Fill(reservations[j], absl::MakeConstSpan(&bytes, 1)).ok());
-    }
+  for (const int64_t size : {1, 4094, 1, 0, 5, 4091, 4096, 1, 1, 8190, 4095}) {
+    records.push_back(RandomBytes(size, random));
   }
-  const auto bytes = BytesOf(late);
-  ASSERT_TRUE(writer.Fill(oldest, absl::MakeConstSpan(&bytes, 1)).ok());
+  StrictFile& file = Open(StrictFile::Kind::kDirect);
+  BlockWriter writer(file);
+  for (const std::string& record : records) {
+    Block block;
+    const std::vector<absl::Span<const uint8_t>> parts = {ByteSpan(record)};
+    writer.Place(parts, block);
+    ASSERT_TRUE(writer.Write(parts, block).ok());
+  }
   ASSERT_TRUE(writer.Finish().ok());
-  EXPECT_TRUE(Written() == expected);
+  EXPECT_TRUE(Written() == Joined(records));
 }
 
 TEST_F(BlockWriterTest, SequentialFileGetsItsBytesInOrder) {
   const std::vector<std::string> records = RandomRecords(24, kLargest, 3);
   StrictFile& file = Open(StrictFile::Kind::kSequential);
-  BlockWriter writer(file, BlockWriter::BlocksNeeded(kInFlight, kLargest));
-  std::vector<BlockReservation> ahead;
-  size_t filled = 0;
-  for (size_t i = 0; i < records.size(); ++i) {
-    ahead.push_back(writer.Reserve(static_cast<int64_t>(records[i].size())));
-    while (ahead.size() - filled == kInFlight ||
-           (i + 1 == records.size() && filled < records.size())) {
-      const auto bytes = BytesOf(records[filled]);
-      ASSERT_TRUE(
-          writer.Fill(ahead[filled++], absl::MakeConstSpan(&bytes, 1)).ok());
-    }
-  }
+  BlockWriter writer(file);
+  Crew crew(writer, records, 1);
+  crew.Run(1);
+  EXPECT_EQ(crew.num_errors(), 0);
   ASSERT_TRUE(writer.Finish().ok());
   EXPECT_TRUE(Written() == Joined(records));
 }
@@ -269,13 +259,13 @@ TEST_F(BlockWriterTest, EveryTailLengthIsKeptExactly) {
         StrictFile::Kind::kSequential}) {
     for (const int64_t size :
          {int64_t{0}, int64_t{1}, kBufferAlignment - 1, kBufferAlignment,
-          kBufferAlignment + 1, kBlockBytes - 1, kBlockBytes, kBlockBytes + 1,
-          3 * kBlockBytes, 3 * kBlockBytes + 17}) {
+          kBufferAlignment + 1, kUnit - 1, kUnit, kUnit + 1, 3 * kUnit,
+          3 * kUnit + 17}) {
       SCOPED_TRACE(size);
       const std::string bytes = RandomBytes(size, random);
       StrictFile& file = Open(kind);
-      BlockWriter writer(file, BlockWriter::BlocksNeeded(1, 1));
-      ASSERT_TRUE(writer.Append(BytesOf(bytes)).ok());
+      BlockWriter writer(file);
+      ASSERT_TRUE(writer.Append(ByteSpan(bytes)).ok());
       ASSERT_TRUE(writer.Finish().ok());
       EXPECT_TRUE(Written() == bytes);
       ASSERT_TRUE(files_.Unlink("/f").ok());
@@ -283,51 +273,42 @@ TEST_F(BlockWriterTest, EveryTailLengthIsKeptExactly) {
   }
 }
 
-TEST_F(BlockWriterTest, AppendGoesBetweenReservationsInFlight) {
+TEST_F(BlockWriterTest, AppendGoesBetweenRunsInFlight) {
   std::mt19937 random(9);
-  const std::string first = RandomBytes(kBlockBytes + 3, random);
-  const std::string between = RandomBytes(5 * kBlockBytes, random);
+  const std::string first = RandomBytes(kUnit + 3, random);
+  const std::string between = RandomBytes(5 * kUnit, random);
   StrictFile& file = Open(StrictFile::Kind::kDirect);
-  BlockWriter writer(
-      file, BlockWriter::BlocksNeeded(1, static_cast<int64_t>(first.size())));
-  const BlockReservation reservation =
-      writer.Reserve(static_cast<int64_t>(first.size()));
-  ASSERT_TRUE(writer.Append(BytesOf(between)).ok());
-  const auto bytes = BytesOf(first);
-  ASSERT_TRUE(writer.Fill(reservation, absl::MakeConstSpan(&bytes, 1)).ok());
+  BlockWriter writer(file);
+  Block block;
+  const std::vector<absl::Span<const uint8_t>> parts = {ByteSpan(first)};
+  writer.Place(parts, block);
+  ASSERT_TRUE(writer.Append(ByteSpan(between)).ok());
+  ASSERT_TRUE(writer.Write(parts, block).ok());
   ASSERT_TRUE(writer.Finish().ok());
   EXPECT_TRUE(Written() == first + between);
 }
 
-TEST_F(BlockWriterTest, FirstErrorEndsItWithoutADeadlock) {
-  const std::vector<std::string> records = RandomRecords(40, kLargest, 11);
-  for (int fail_at = 0; fail_at < 8; ++fail_at) {
+TEST_F(BlockWriterTest, EveryFailingWriteIsReported) {
+  const std::vector<std::string> records(12, std::string(kUnit, 'x'));
+  for (int fail_at = 0; fail_at < 12; ++fail_at) {
     SCOPED_TRACE(fail_at);
     StrictFile& file = Open(StrictFile::Kind::kBuffered, fail_at);
-    BlockWriter writer(file, BlockWriter::BlocksNeeded(kInFlight, kLargest));
+    BlockWriter writer(file);
     Crew crew(writer, records, kInFlight);
     crew.Run(4);
-    EXPECT_GT(crew.num_errors(), 0);
-    // At most one more write by each of the other threads.
-    EXPECT_LE(file.num_writes(), fail_at + 4);
-    const int num_writes = file.num_writes();
-    const std::string more = "more";
-    EXPECT_EQ(writer.Append(BytesOf(more)).code(),
-              absl::StatusCode::kResourceExhausted);
-    EXPECT_EQ(writer.Finish().code(), absl::StatusCode::kResourceExhausted);
-    EXPECT_EQ(file.num_writes(), num_writes);
+    EXPECT_EQ(crew.num_errors(), 12 - fail_at);
     ASSERT_TRUE(files_.Unlink("/f").ok());
   }
 }
 
 TEST_F(BlockWriterTest, FinishReportsAFailedTail) {
-  const std::string bytes = "tail";
-  BlockWriter writer(Open(StrictFile::Kind::kDirect, 0), 2);
-  ASSERT_TRUE(writer.Append(BytesOf(bytes)).ok());
+  BlockWriter writer(Open(StrictFile::Kind::kDirect, 0));
+  ASSERT_TRUE(writer.Append(ByteSpan("tail")).ok());
   EXPECT_EQ(writer.Finish().code(), absl::StatusCode::kResourceExhausted);
 }
 
-// A tail behind two whole blocks: three writes and a truncation.
+// A run of more than Append takes at a time, with a tail: three writes and a
+// truncation.
 TEST(BlockWriterFaultTest, EveryFailingOperationIsReported) {
   MemoryFileSystem::Options memory_options;
   memory_options.accept_direct = true;
@@ -335,7 +316,7 @@ TEST(BlockWriterFaultTest, EveryFailingOperationIsReported) {
   FaultFileSystem files(memory);
   CreateOptions options;
   options.caching = Caching::kDirect;
-  const std::string bytes(2 * kBlockBytes + 5, 'x');
+  const std::string bytes(5 * kUnit + 5, 'x');
   for (int operation = 1; operation <= 5; ++operation) {
     SCOPED_TRACE(operation);
     auto file = files.Create(absl::StrCat("/f", operation), options);
@@ -345,8 +326,8 @@ TEST(BlockWriterFaultTest, EveryFailingOperationIsReported) {
     fault.at_operation = operation;
     fault.status = absl::ResourceExhaustedError("disk full");
     files.Inject(fault);
-    BlockWriter writer(**file, 2);
-    absl::Status status = writer.Append(BytesOf(bytes));
+    BlockWriter writer(**file);
+    absl::Status status = writer.Append(ByteSpan(bytes));
     if (status.ok()) status = writer.Finish();
     // There is no fifth operation: this shows that the first four are all.
     EXPECT_EQ(status.code(), operation <= 4
@@ -354,22 +335,6 @@ TEST(BlockWriterFaultTest, EveryFailingOperationIsReported) {
                                  : absl::StatusCode::kOk);
     EXPECT_EQ(files.num_operations(), std::min(operation, 4));
   }
-}
-
-using BlockWriterDeathTest = BlockWriterTest;
-
-TEST_F(BlockWriterDeathTest, ChecksThatThePoolIsLargeEnough) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
-  BlockWriter writer(Open(StrictFile::Kind::kBuffered),
-                     BlockWriter::BlocksNeeded(1, kBlockBytes));
-  EXPECT_DEATH(writer.Reserve(3 * kBlockBytes + 1), "max_blocks");
-}
-
-TEST_F(BlockWriterDeathTest, ChecksThatPartsFillTheReservation) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
-  BlockWriter writer(Open(StrictFile::Kind::kBuffered), 2);
-  const BlockReservation reservation = writer.Reserve(3);
-  EXPECT_DEATH((void)writer.Fill(reservation, {}), "size_bytes");
 }
 
 }  // namespace

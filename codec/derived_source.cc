@@ -438,7 +438,7 @@ absl::Status DerivedSource::Finish() { return base_.Finish(); }
 
 int64_t DerivedSource::SlotBytes() const {
   // The base's in the run's slot and in one of ours, and the derived bytes.
-  return 2 * base_.SlotBytes() + kChunkBytes + Decompressor::MaxContextBytes();
+  return 2 * base_.SlotBytes() + kRunBytes + Decompressor::MaxContextBytes();
 }
 
 std::unique_ptr<Slot> DerivedSource::TakeSlot() {

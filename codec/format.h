@@ -5,9 +5,7 @@
 #ifndef PENSTOCK_CODEC_FORMAT_H_
 #define PENSTOCK_CODEC_FORMAT_H_
 
-#include <bit>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -15,12 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "core/bytes.h"
 #include "core/checksum.h"
 
 namespace penstock {
-
-// Tables go to and from a file by memcpy.
-static_assert(std::endian::native == std::endian::little);
 
 inline constexpr absl::string_view kMagic = "PENSTOCK";
 inline constexpr uint32_t kFormatVersion = 1;
@@ -47,21 +43,6 @@ inline constexpr int64_t kMaxFileChunkBytes = 64 << 20;
 inline constexpr int64_t kLargeRawBytes = 4 << 20;
 inline constexpr int64_t kLargeAlignment = 4096;
 inline constexpr int64_t kSmallAlignment = 64;
-
-template <typename T>
-void AppendLittleEndian(T value, std::string& out) {
-  out.append(reinterpret_cast<const char*>(&value), sizeof(value));
-}
-// `from` has sizeof(T) bytes.
-template <typename T>
-T LoadLittleEndian(const void* from) {
-  T value;
-  std::memcpy(&value, from, sizeof(value));
-  return value;
-}
-inline absl::Span<const uint8_t> ByteSpan(absl::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
 
 // The 8 bytes that open a skippable frame.
 std::string PackFrameHeader(uint32_t magic, int64_t payload_bytes);

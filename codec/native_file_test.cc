@@ -171,13 +171,11 @@ TEST_P(NativeFileTest, IsNeverMuchLargerThanRaw) {
 TEST_P(NativeFileTest, GivesTheSameBytesAtAnyThreadCount) {
   const Value checkpoint = LargeCheckpoint();
   MemorySource source;
-  NativeOptions options = Options();
-  options.pump.threads = 1;
-  const auto one = SaveNative(checkpoint, options, source);
+  const NativeOptions options = Options();
+  const auto one = SaveNative(checkpoint, options, source, 1);
   ASSERT_TRUE(one.ok()) << one.status();
   for (const int threads : {2, 8}) {
-    options.pump.threads = threads;
-    const auto many = SaveNative(checkpoint, options, source);
+    const auto many = SaveNative(checkpoint, options, source, threads);
     ASSERT_TRUE(many.ok()) << many.status();
     EXPECT_TRUE(*one == *many) << threads;
   }

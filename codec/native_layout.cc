@@ -130,13 +130,13 @@ absl::Status Judge(const Plan& plan, NativeCodec codec, Source& source,
 // Appends the chunks of `unit`. Those of a large raw one get their frames.
 void AppendUnit(const Unit& unit, int64_t max_frame_bytes,
                 NativeLayout& layout) {
-  const int64_t first = static_cast<int64_t>(layout.plan.chunks.size());
+  const int64_t first = static_cast<int64_t>(layout.file_plan.chunks.size());
   ChunkLayout chunk;
   chunk.dtype = unit.dtype;
   chunk.coded = unit.coded;
   if (!unit.group.empty()) {
     chunk.alignment = unit.coded != 0 ? 1 : kSmallAlignment;
-    layout.plan.Append(unit.group);
+    layout.file_plan.Append(unit.group);
     layout.chunks.push_back(chunk);
     for (const Piece& piece : unit.group) {
       layout.storages[piece.storage].first_chunk = first;
@@ -163,7 +163,7 @@ void AppendUnit(const Unit& unit, int64_t max_frame_bytes,
       chunk.alignment = kSmallAlignment;
     }
     left_in_frame -= large ? piece.size : 0;
-    layout.plan.Append(absl::MakeConstSpan(&piece, 1));
+    layout.file_plan.Append(absl::MakeConstSpan(&piece, 1));
     layout.chunks.push_back(chunk);
   }
 }
@@ -190,7 +190,106 @@ void AppendSharedFrames(const std::vector<Unit>& units, int64_t max_frame_bytes,
   }
 }
 
+// Joins chunks into runs. Those of a storage with several stay among
+// themselves, so that a source can lend them in one piece.
+class RunMaker {
+ public:
+  RunMaker(int64_t first_attachment, NativeLayout& layout)
+      : first_attachment_(first_attachment), layout_(layout) {}
+
+  void Make() {
+    layout_.plan.storages = layout_.file_plan.storages;
+    layout_.offsets_in_run.resize(layout_.chunks.size());
+    for (size_t i = 0; i < layout_.chunks.size(); ++i) {
+      Add(static_cast<int64_t>(i));
+    }
+    CloseRun();
+  }
+
+ private:
+  void Add(int64_t number) {
+    const ChunkLayout& layout = layout_.chunks[number];
+    const Chunk& chunk = layout_.file_plan.chunks[number];
+    const absl::Span<const Piece> pieces = layout_.file_plan.pieces_of(chunk);
+    const bool has_place = position_ >= 0 && layout.coded == 0;
+    const int64_t glue =
+        has_place ? static_cast<int64_t>(GlueBefore(position_, layout).size())
+                  : 0;
+    const int64_t owner = OwnerOf(pieces);
+    const int64_t begin =
+        has_place ? size_ + glue : AlignUp(size_, kPieceAlignment);
+    const int64_t most = has_place ? kRunBytes : kMaxOpenRun;
+    if (run_.num_chunks == 0 || has_place != (run_.begin >= 0) ||
+        owner != owner_ || (owner >= 0 && begin != size_) ||
+        !RangeFits(begin, chunk.size_bytes, most)) {
+      CloseRun();
+      run_.first_chunk = number;
+      run_.begin = has_place ? position_ : -1;
+      owner_ = owner;
+    }
+    const int64_t offset = run_.num_chunks == 0 ? 0 : begin;
+    ++run_.num_chunks;
+    layout_.offsets_in_run[number] = offset;
+    size_ = offset + chunk.size_bytes;
+    position_ = has_place ? position_ + glue + chunk.size_bytes : -1;
+    for (Piece piece : pieces) {
+      piece.offset += offset;
+      if (owner >= 0 && offset > 0) {
+        pieces_.back().size += piece.size;
+      } else {
+        pieces_.push_back(piece);
+      }
+    }
+  }
+
+  // The storage that has the chunk and others to itself; -1: none.
+  int64_t OwnerOf(absl::Span<const Piece> pieces) const {
+    const int64_t storage = pieces[0].storage;
+    const int64_t size = layout_.file_plan.storages[storage]->size_bytes();
+    return size > kChunkBytes || storage >= first_attachment_ ? storage : -1;
+  }
+
+  void CloseRun() {
+    if (run_.num_chunks > 0) {
+      layout_.plan.AppendPlaced(pieces_);
+      layout_.runs.push_back(run_);
+    }
+    pieces_.clear();
+    run_ = FileRun();
+    size_ = 0;
+  }
+
+  // Where sizes are open each chunk is encoded into a buffer of its own.
+  static constexpr int64_t kMaxOpenRun = 2 * kChunkBytes;
+
+  const int64_t first_attachment_;
+  NativeLayout& layout_;
+  int64_t position_ = 0;  // in the file; -1: coded chunks leave it open
+  FileRun run_;
+  int64_t owner_ = -1;  // OwnerOf its chunks
+  int64_t size_ = 0;    // of its bytes
+  std::vector<Piece> pieces_;
+};
+
 }  // namespace
+
+std::string GlueBefore(int64_t position, const ChunkLayout& chunk) {
+  std::string glue;
+  if (position == 0) {
+    Header header;
+    header.chunk_bytes = kChunkBytes;
+    glue = PackHeader(header);
+    position = kHeaderBytes;
+  }
+  if (chunk.frame_bytes > 0) {
+    const int64_t payload = position + kFrameHeaderBytes;
+    const int64_t data = AlignUp(payload, chunk.alignment);
+    glue += PackFrameHeader(kRawFrame, data - payload + chunk.frame_bytes);
+    position = payload;
+  }
+  glue.append(AlignUp(position, chunk.alignment) - position, '\0');
+  return glue;
+}
 
 absl::StatusOr<NativeLayout> LayOut(const Graph& graph,
                                     absl::Span<const Attachment> attachments,
@@ -199,7 +298,7 @@ absl::StatusOr<NativeLayout> LayOut(const Graph& graph,
   PENSTOCK_CHECK(max_frame_bytes > kLargeRawBytes + kLargeAlignment &&
                  max_frame_bytes <= kMaxFramePayload);
   NativeLayout layout;
-  Plan& plan = layout.plan;
+  Plan& plan = layout.file_plan;
   plan.storages.assign(graph.storages().begin(), graph.storages().end());
   for (const Attachment& attachment : attachments) {
     plan.storages.push_back(attachment.storage);
@@ -214,6 +313,7 @@ absl::StatusOr<NativeLayout> LayOut(const Graph& graph,
   for (const Unit& unit : units) {
     if (!SharesFrame(unit)) AppendUnit(unit, max_frame_bytes, layout);
   }
+  RunMaker(static_cast<int64_t>(graph.storages().size()), layout).Make();
   return layout;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -38,14 +39,32 @@ struct ChunkLayout {
   int64_t frame_bytes = 0;
 };
 
-// Plain data. Chunk i of the plan is chunk i of the file and of `chunks`;
+// Chunks that go out together, in one write.
+struct FileRun {
+  int64_t first_chunk = 0;
+  int64_t num_chunks = 0;
+  // Where it begins in the file, with the glue in front of its first chunk; -1
+  // where coded chunks before it, or its own, leave that open.
+  int64_t begin = -1;
+};
+
+// Plain data. Chunk i of `file_plan` is chunk i of the file and of `chunks`;
 // storages have the graph's numbers, then come attachments; locations are not
 // set.
 struct NativeLayout {
-  Plan plan;
+  Plan file_plan;
   std::vector<ChunkLayout> chunks;
   std::vector<FileStorage> storages;
+
+  // What to pump: chunk i is runs[i], the bytes of its chunks one behind the
+  // other; where it has a place in the file, with the same room between.
+  Plan plan;
+  std::vector<FileRun> runs;
+  std::vector<int64_t> offsets_in_run;  // by chunk of the file
 };
+
+// What stands between `position`, the end of the file so far, and a chunk.
+std::string GlueBefore(int64_t position, const ChunkLayout& chunk);
 
 // Cuts the storages of `graph` into units (a storage, or several small ones of
 // one dtype), samples each through `source`, decides raw or coded, and puts

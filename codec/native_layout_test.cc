@@ -24,7 +24,8 @@ NativeLayout LayOutOrDie(const TestTensors& tensors, NativeCodec codec,
 
 std::vector<int64_t> StoragesOf(const NativeLayout& layout, int64_t chunk) {
   std::vector<int64_t> storages;
-  for (const Piece& piece : layout.plan.pieces_of(layout.plan.chunks[chunk])) {
+  for (const Piece& piece :
+       layout.file_plan.pieces_of(layout.file_plan.chunks[chunk])) {
     storages.push_back(piece.storage);
   }
   return storages;
@@ -38,13 +39,13 @@ TEST(NativeLayoutTest, SmallStoragesShareChunksByDType) {
                    {DType::kInt64, TestStorage(0, 3, Fill::kNoise)},
                    {DType::kInt64, TestStorage(64 << 10, 4, Fill::kNoise)}},
                   NativeCodec::kNone);
-  ASSERT_EQ(layout.plan.chunks.size(), 3);
+  ASSERT_EQ(layout.file_plan.chunks.size(), 3);
   EXPECT_THAT(StoragesOf(layout, 0), ElementsAre(0, 2));
   EXPECT_THAT(StoragesOf(layout, 1), ElementsAre(1));
   EXPECT_THAT(StoragesOf(layout, 2), ElementsAre(4));
   EXPECT_EQ(layout.storages[2].first_chunk, 0);
   EXPECT_EQ(layout.storages[2].offset_in_chunk, 128);
-  EXPECT_EQ(layout.plan.chunks[0].size_bytes, 132);
+  EXPECT_EQ(layout.file_plan.chunks[0].size_bytes, 132);
   EXPECT_EQ(layout.chunks[1].dtype, DType::kInt64);
 }
 
@@ -54,9 +55,9 @@ TEST(NativeLayoutTest, AGroupIsAtMostOneChunk) {
     tensors.emplace_back(DType::kUInt8, TestStorage(60000, i, Fill::kNoise));
   }
   const NativeLayout layout = LayOutOrDie(tensors, NativeCodec::kNone);
-  ASSERT_EQ(layout.plan.chunks.size(), 3);
+  ASSERT_EQ(layout.file_plan.chunks.size(), 3);
   EXPECT_EQ(StoragesOf(layout, 0).size(), 17);
-  for (const Chunk& chunk : layout.plan.chunks) {
+  for (const Chunk& chunk : layout.file_plan.chunks) {
     EXPECT_LE(chunk.size_bytes, kChunkBytes);
   }
 }
@@ -68,7 +69,7 @@ TEST(NativeLayoutTest, SmallRawUnitsComeFirstInOneFrame) {
                    {DType::kUInt8, TestStorage(100001, 2, Fill::kNoise)},
                    {DType::kUInt8, TestStorage(5, 3, Fill::kNoise)}},
                   NativeCodec::kZstd);
-  ASSERT_EQ(layout.plan.chunks.size(), 7);
+  ASSERT_EQ(layout.file_plan.chunks.size(), 7);
   EXPECT_THAT(StoragesOf(layout, 0), ElementsAre(2));
   EXPECT_THAT(StoragesOf(layout, 1), ElementsAre(3));
   EXPECT_THAT(StoragesOf(layout, 2), ElementsAre(0));

@@ -1,11 +1,14 @@
 #include "codec/native_sink.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_format.h"
 #include "codec/chunk_codec.h"
+#include "codec/copy.h"
 #include "codec/native_index.h"
 #include "core/checked.h"
 #include "core/checksum.h"
@@ -17,14 +20,6 @@ namespace {
 // The file header, a frame header and padding may precede a chunk.
 constexpr int64_t kMaxGlueBytes =
     kHeaderBytes + kFrameHeaderBytes + kLargeAlignment;
-
-int64_t MaxReservation() { return MaxRecordBytes(kChunkBytes) + kMaxGlueBytes; }
-
-Header FileHeader() {
-  Header header;
-  header.chunk_bytes = kChunkBytes;
-  return header;
-}
 
 absl::Status CheckExtensions(const std::vector<Section>& extensions) {
   uint32_t next = kFirstExtension;
@@ -51,11 +46,6 @@ absl::StatusOr<std::unique_ptr<NativeSink>> NativeSink::Create(
                             LayOut(*graph, options.attachments, options.codec,
                                    options.max_frame_bytes, source));
   sink->SetUpIndex(std::move(graph), options);
-  PENSTOCK_ASSIGN_OR_RETURN(
-      const int slots,
-      CountSlots(options.pump, sink->SlotBytes() + source.SlotBytes()));
-  sink->writer_ = std::make_unique<BlockWriter>(
-      file, BlockWriter::BlocksNeeded(slots, MaxReservation()));
   return sink;
 }
 
@@ -72,7 +62,7 @@ void NativeSink::SetUpIndex(std::shared_ptr<const Graph> graph,
                      options.meta.end());
   absl::flat_hash_map<std::string, uint32_t> numbers;
   for (size_t i = 0; i < index_.storages.size(); ++i) {
-    const std::string& location = layout_.plan.storages[i]->location();
+    const std::string& location = layout_.file_plan.storages[i]->location();
     const auto added =
         numbers.emplace(location, static_cast<uint32_t>(numbers.size()));
     if (added.second) index_.locations.push_back(location);
@@ -89,7 +79,7 @@ int64_t NativeSink::MaxFileBytes() const {
   int64_t num_coded = 0;
   for (size_t i = 0; i < layout_.chunks.size(); ++i) {
     const ChunkLayout& chunk = layout_.chunks[i];
-    const int64_t raw_bytes = layout_.plan.chunks[i].size_bytes;
+    const int64_t raw_bytes = layout_.file_plan.chunks[i].size_bytes;
     total += chunk.coded != 0 ? MaxRecordBytes(raw_bytes) : raw_bytes;
     total += chunk.alignment - 1;
     if (chunk.frame_bytes > 0) total += kFrameHeaderBytes;
@@ -103,86 +93,143 @@ int64_t NativeSink::MaxFileBytes() const {
          kFooterBytes;
 }
 
+// Bytes in front of the first chunk of a run that has a place.
+int64_t NativeSink::GlueOf(const FileRun& run) const {
+  return static_cast<int64_t>(
+      GlueBefore(run.begin, layout_.chunks[run.first_chunk]).size());
+}
+
+uint8_t* NativeSink::Target(const Plan&, const Chunk& chunk, Slot& slot) {
+  const FileRun& run = layout_.runs[chunk.number];
+  if (run.begin < 0) return nullptr;
+  const int64_t glue = GlueOf(run);
+  return BlockWriter::Prepare(run.begin, glue + chunk.size_bytes, slot.block) +
+         glue;
+}
+
 absl::Status NativeSink::Encode(const Plan& plan, const Chunk& chunk,
                                 absl::Span<const uint8_t> bytes, Slot& slot) {
   PENSTOCK_CHECK(&plan == &layout_.plan);
-  const ChunkLayout& layout = layout_.chunks[chunk.number];
-  const uint64_t seed = static_cast<uint64_t>(chunk.number);
-  FileChunk& out = index_.chunks[chunk.number];
-  out.coded = layout.coded;
-  out.raw_bytes = static_cast<uint32_t>(bytes.size());
-  out.raw_hash = HashOf(bytes, seed);
-  slot.parts.assign(2, {});  // glue, record
-  if (layout.coded == 0) {
-    out.stored_bytes = out.raw_bytes;
-    out.stored_hash = out.raw_hash;
-    slot.parts[1] = bytes;
-    return absl::OkStatus();
+  const FileRun& run = layout_.runs[chunk.number];
+  uint8_t* const target = Target(plan, chunk, slot);
+  slot.records.resize(run.num_chunks);
+  slot.parts.assign(run.num_chunks, {});  // what is stored of each chunk
+  for (int64_t i = 0; i < run.num_chunks; ++i) {
+    const int64_t number = run.first_chunk + i;
+    const int64_t offset = layout_.offsets_in_run[number];
+    const absl::Span<const uint8_t> part =
+        bytes.subspan(offset, layout_.file_plan.chunks[number].size_bytes);
+    if (layout_.chunks[number].coded != 0) {
+      PENSTOCK_ASSIGN_OR_RETURN(slot.parts[i],
+                                Compress(number, part, slot.records[i], slot));
+      continue;
+    }
+    // Where it has no place yet it is copied when it has.
+    const uint8_t* const to = target == nullptr ? part.data() : target + offset;
+    HashRaw(number, part, const_cast<uint8_t*>(to));
+    slot.parts[i] = absl::MakeConstSpan(to, part.size());
   }
-  ChunkCoding& coding = codings_[chunk.number];
-  PENSTOCK_ASSIGN_OR_RETURN(const int64_t size,
-                            EncodeChunk(bytes, layout.dtype, slot.compressor,
-                                        slot.planes, slot.record, coding));
-  // What a reader takes at most; an encoder that exceeds it is broken.
-  PENSTOCK_CHECK(size <= MaxStoredBytes(chunk.size_bytes));
-  slot.parts[1] = absl::MakeConstSpan(slot.record.data(), size);
-  out.transform = coding.transform;
-  out.num_planes = coding.num_planes;
-  out.stored_bytes = static_cast<uint32_t>(size);
-  out.stored_hash = HashOf(slot.parts[1], seed);
   return absl::OkStatus();
 }
 
-// What stands between the end of the file so far and the chunk.
-void NativeSink::AppendGlue(const ChunkLayout& layout,
-                            std::string& glue) const {
-  int64_t position = writer_->size_bytes();
-  if (position == 0) {
-    glue = PackHeader(FileHeader());
-    position = kHeaderBytes;
-  }
-  if (layout.frame_bytes > 0) {
-    const int64_t payload = position + kFrameHeaderBytes;
-    const int64_t data = AlignUp(payload, layout.alignment);
-    glue += PackFrameHeader(kRawFrame, data - payload + layout.frame_bytes);
-    position = payload;
-  }
-  glue.append(AlignUp(position, layout.alignment) - position, '\0');
+void NativeSink::HashRaw(int64_t number, absl::Span<const uint8_t> bytes,
+                         uint8_t* to) {
+  FileChunk& out = index_.chunks[number];
+  out.raw_bytes = out.stored_bytes = static_cast<uint32_t>(bytes.size());
+  Hasher hasher(static_cast<uint64_t>(number));
+  CopyInTiles(bytes, to, [&hasher](absl::Span<const uint8_t> tile) {
+    hasher.Update(tile);
+  });
+  out.raw_hash = out.stored_hash = hasher.Digest();
 }
 
-absl::Status NativeSink::Place(const Plan& /*plan*/, const Chunk& chunk,
+absl::StatusOr<absl::Span<const uint8_t>> NativeSink::Compress(
+    int64_t number, absl::Span<const uint8_t> bytes, AlignedBuffer& record,
+    Slot& slot) {
+  const uint64_t seed = static_cast<uint64_t>(number);
+  FileChunk& out = index_.chunks[number];
+  out.coded = 1;
+  out.raw_bytes = static_cast<uint32_t>(bytes.size());
+  out.raw_hash = HashOf(bytes, seed);
+  ChunkCoding& coding = codings_[number];
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const int64_t size,
+      EncodeChunk(bytes, layout_.chunks[number].dtype, slot.compressor,
+                  slot.planes, record, coding));
+  // What a reader takes at most; an encoder that exceeds it is broken.
+  PENSTOCK_CHECK(size <= MaxStoredBytes(out.raw_bytes));
+  out.transform = coding.transform;
+  out.num_planes = coding.num_planes;
+  const absl::Span<const uint8_t> stored(record.data(), size);
+  out.stored_bytes = static_cast<uint32_t>(size);
+  out.stored_hash = HashOf(stored, seed);
+  return stored;
+}
+
+// In order: what only the chunks before decide.
+void NativeSink::SetPlace(int64_t number, int64_t offset) {
+  FileChunk& out = index_.chunks[number];
+  out.offset = offset;
+  if (out.coded == 0) return;
+  const ChunkCoding& coding = codings_[number];
+  out.first_plane = static_cast<uint32_t>(index_.planes.size());
+  for (int i = 0; i < coding.num_planes; ++i) {
+    FilePlane plane;
+    plane.frame_bytes = coding.frame_bytes[i];
+    plane.mode = coding.modes[i];
+    index_.planes.push_back(plane);
+  }
+}
+
+absl::Status NativeSink::Place(const Plan& plan, const Chunk& chunk,
                                Slot& slot) {
+  const FileRun& run = layout_.runs[chunk.number];
+  uint8_t* const target = Target(plan, chunk, slot);
+  const int64_t begin = writer_.size_bytes();
+  int64_t position = begin;
+  std::vector<int64_t> glue_ends;
   slot.glue.clear();
-  AppendGlue(layout_.chunks[chunk.number], slot.glue);
-  glue_hasher_.Update(ByteSpan(slot.glue));
-  FileChunk& out = index_.chunks[chunk.number];
-  const int64_t glue_bytes = static_cast<int64_t>(slot.glue.size());
-  out.offset = writer_->size_bytes() + glue_bytes;
-  if (out.coded != 0) {
-    const ChunkCoding& coding = codings_[chunk.number];
-    out.first_plane = static_cast<uint32_t>(index_.planes.size());
-    for (int i = 0; i < coding.num_planes; ++i) {
-      FilePlane plane;
-      plane.frame_bytes = coding.frame_bytes[i];
-      plane.mode = coding.modes[i];
-      index_.planes.push_back(plane);
+  for (int64_t i = 0; i < run.num_chunks; ++i) {
+    const int64_t number = run.first_chunk + i;
+    const std::string glue = GlueBefore(position, layout_.chunks[number]);
+    position += static_cast<int64_t>(glue.size());
+    SetPlace(number, position);
+    if (target != nullptr && !glue.empty()) {
+      std::memcpy(const_cast<uint8_t*>(slot.parts[i].data()) - glue.size(),
+                  glue.data(), glue.size());
+    }
+    position += static_cast<int64_t>(slot.parts[i].size());
+    slot.glue += glue;
+    glue_ends.push_back(static_cast<int64_t>(slot.glue.size()));
+  }
+  const absl::Span<const uint8_t> glue = ByteSpan(slot.glue);
+  glue_hasher_.Update(glue);
+  std::vector<absl::Span<const uint8_t>> parts;
+  if (target != nullptr) {
+    PENSTOCK_CHECK(run.begin == begin);
+    parts = {absl::MakeConstSpan(target - glue_ends[0], position - begin)};
+  } else {
+    for (int64_t i = 0; i < run.num_chunks; ++i) {
+      const int64_t from = i == 0 ? 0 : glue_ends[i - 1];
+      parts.push_back(glue.subspan(from, glue_ends[i] - from));
+      parts.push_back(slot.parts[i]);
     }
   }
-  slot.parts[0] = ByteSpan(slot.glue);
-  slot.reservation = writer_->Reserve(glue_bytes + out.stored_bytes);
+  slot.parts = std::move(parts);
+  writer_.Place(slot.parts, slot.block);
   return absl::OkStatus();
 }
 
 absl::Status NativeSink::Write(const Plan& /*plan*/, const Chunk& /*chunk*/,
                                Slot& slot) {
-  return writer_->Fill(slot.reservation, slot.parts);
+  return writer_.Write(slot.parts, slot.block);
 }
 
 absl::Status NativeSink::Finish(const Plan& /*plan*/) {
-  if (writer_->size_bytes() == 0) {  // no chunk
-    const std::string header = PackHeader(FileHeader());
+  if (writer_.size_bytes() == 0) {  // no chunk
+    const std::string header = GlueBefore(0, ChunkLayout());
     glue_hasher_.Update(ByteSpan(header));
-    PENSTOCK_RETURN_IF_ERROR(writer_->Append(ByteSpan(header)));
+    PENSTOCK_RETURN_IF_ERROR(writer_.Append(ByteSpan(header)));
   }
   index_.glue_hash = glue_hasher_.Digest();
   const std::string payload = PackIndex(index_);
@@ -193,21 +240,37 @@ absl::Status NativeSink::Finish(const Plan& /*plan*/) {
         absl::StrFormat("index of %d bytes; a file holds at most %d",
                         footer.index_bytes, kMaxIndexBytes));
   }
-  footer.index_offset = writer_->size_bytes() + kFrameHeaderBytes;
+  footer.index_offset = writer_.size_bytes() + kFrameHeaderBytes;
   footer.file_bytes = footer.index_offset + footer.index_bytes + kFooterBytes;
   footer.index_hash = HashOf(ByteSpan(payload));
-  PENSTOCK_RETURN_IF_ERROR(writer_->Append(
+  PENSTOCK_RETURN_IF_ERROR(writer_.Append(
       ByteSpan(PackFrameHeader(kIndexFrame, footer.index_bytes))));
-  PENSTOCK_RETURN_IF_ERROR(writer_->Append(ByteSpan(payload)));
-  PENSTOCK_RETURN_IF_ERROR(writer_->Append(ByteSpan(PackFooter(footer))));
-  return writer_->Finish();
+  PENSTOCK_RETURN_IF_ERROR(writer_.Append(ByteSpan(payload)));
+  PENSTOCK_RETURN_IF_ERROR(writer_.Append(ByteSpan(PackFooter(footer))));
+  return writer_.Finish();
 }
 
 int64_t NativeSink::SlotBytes() const {
-  const int64_t blocks = BlockWriter::BlocksNeeded(2, MaxReservation()) -
-                         BlockWriter::BlocksNeeded(1, MaxReservation());
-  // Record, planes, blocks; the pump counts the zstd contexts.
-  return MaxRecordBytes(kChunkBytes) + kChunkBytes + blocks * kBlockBytes;
+  int64_t most = 0;
+  for (size_t i = 0; i < layout_.runs.size(); ++i) {
+    const FileRun& run = layout_.runs[i];
+    if (run.begin >= 0) {
+      most = std::max(
+          most, BlockWriter::BlockBytes(kMaxGlueBytes +
+                                        layout_.plan.chunks[i].size_bytes));
+      continue;
+    }
+    // Records, the block that they are copied to, planes.
+    int64_t records = 0;
+    for (int64_t j = 0; j < run.num_chunks; ++j) {
+      const int64_t number = run.first_chunk + j;
+      records += MaxRecordBytes(layout_.file_plan.chunks[number].size_bytes) +
+                 kMaxGlueBytes;
+    }
+    most = std::max(most,
+                    records + BlockWriter::BlockBytes(records) + kChunkBytes);
+  }
+  return most;
 }
 
 }  // namespace penstock

@@ -15,8 +15,8 @@
 #include "codec/format.h"
 #include "codec/native_layout.h"
 #include "codec/native_tables.h"
-#include "codec/pipeline.h"
 #include "codec/sink.h"
+#include "codec/slot.h"
 #include "codec/source.h"
 #include "core/file.h"
 #include "core/value.h"
@@ -34,9 +34,6 @@ struct NativeOptions {
   // Storages for them, numbered behind those of the graph. The source of the
   // run reads these too.
   std::vector<Attachment> attachments;
-  // Those of the run: they say how many chunks are in flight at most. They
-  // change nothing in the file.
-  PumpOptions pump;
   // Of a raw frame's payload. Less than the format allows only in tests.
   int64_t max_frame_bytes = kMaxFramePayload;
 };
@@ -44,9 +41,10 @@ struct NativeOptions {
 // A .pstk file under construction. The same graph, bytes, options and libzstd
 // give the same file from any source, at any number of threads.
 //
-//   PENSTOCK_ASSIGN_OR_RETURN(auto sink, NativeSink::Create(file, graph,
-//   source)); PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->MaxFileBytes())); //
-//   if wanted Pump(sink->plan(), source, *sink, options.pump)
+//   PENSTOCK_ASSIGN_OR_RETURN(auto sink,
+//                             NativeSink::Create(file, graph, source));
+//   PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->MaxFileBytes()));  // if
+//   wanted Pump(sink->plan(), source, *sink, options)
 //
 // Writes without seeking back. Neither syncs nor closes the file, nor truncates
 // what Allocate reserved. Thread-safe as Sink asks.
@@ -55,35 +53,44 @@ class NativeSink : public Sink {
   // Will write the checkpoint whose root is node 0 of `graph`. Samples the
   // storages through `source`, the one of the run. `file` outlives the sink.
   //
-  // Errors: those of Source::Sample and CountSlots; kInvalidArgument (the types
-  // of options.extensions).
+  // Errors: those of Source::Sample; kInvalidArgument (the types of
+  // options.extensions).
   static absl::StatusOr<std::unique_ptr<NativeSink>> Create(
       WritableFile& file, std::shared_ptr<const Graph> graph, Source& source,
       const NativeOptions& options = {});
 
-  // What to pump: its chunks are those of the file.
+  // What to pump: each of its chunks becomes some chunks of the file.
   const Plan& plan() const { return layout_.plan; }
 
   // No file of this layout is larger; exact but for the index and coded chunks.
   int64_t MaxFileBytes() const;
   // Bytes of the file. After Finish.
-  int64_t FileBytes() const { return writer_->size_bytes(); }
+  int64_t FileBytes() const { return writer_.size_bytes(); }
 
+  uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::Status Encode(const Plan& plan, const Chunk& chunk,
                       absl::Span<const uint8_t> bytes, Slot& slot) override;
   absl::Status Place(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::Status Write(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   bool writes_in_order() const override { return file_.sequential(); }
+  int WaitingThreads() const override { return ThreadsThatWaitFor(file_); }
   // Errors: kResourceExhausted (an index over kMaxIndexBytes).
   absl::Status Finish(const Plan& plan) override;
   int64_t SlotBytes() const override;
 
  private:
-  explicit NativeSink(WritableFile& file) : file_(file) {}
+  explicit NativeSink(WritableFile& file) : file_(file), writer_(file) {}
 
   void SetUpIndex(std::shared_ptr<const Graph> graph,
                   const NativeOptions& options);
-  void AppendGlue(const ChunkLayout& layout, std::string& glue) const;
+  // Of chunk `number` of the file. The first hashes `bytes` on their way to
+  // `to`; the other gives what is to be stored.
+  void HashRaw(int64_t number, absl::Span<const uint8_t> bytes, uint8_t* to);
+  absl::StatusOr<absl::Span<const uint8_t>> Compress(
+      int64_t number, absl::Span<const uint8_t> bytes, AlignedBuffer& record,
+      Slot& slot);
+  int64_t GlueOf(const FileRun& run) const;
+  void SetPlace(int64_t number, int64_t offset);
 
   WritableFile& file_;
   NativeLayout layout_;
@@ -91,7 +98,7 @@ class NativeSink : public Sink {
   NativeIndex index_;
   std::vector<ChunkCoding> codings_;  // by chunk, from Encode to Place
   Hasher glue_hasher_;
-  std::unique_ptr<BlockWriter> writer_;
+  BlockWriter writer_;
 };
 
 }  // namespace penstock

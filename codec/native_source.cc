@@ -247,8 +247,9 @@ absl::Status NativeSource::Sample(const Storage& storage, int64_t begin,
 }
 
 int64_t NativeSource::SlotBytes() const {
-  // Input, raw, planes, and a chunk of the cache in this slot's hands.
-  return MaxStoredBytes(max_chunk_bytes_) + 3 * max_chunk_bytes_;
+  // Input, planes, a chunk of the cache in this slot's hands, and raw.
+  return MaxStoredBytes(max_chunk_bytes_) + 2 * max_chunk_bytes_ +
+         std::max(max_chunk_bytes_, kRunBytes);
 }
 
 absl::Status NativeSource::CheckPiece(const Plan& plan,

@@ -129,15 +129,17 @@ std::vector<TestFile> SmallTestFiles() {
 
 absl::StatusOr<std::string> SaveNative(const Value& checkpoint,
                                        const NativeOptions& options,
-                                       Source& source) {
+                                       Source& source, int threads) {
   MemoryFileSystem files;
   PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file,
                             files.Create("file", {}));
   PENSTOCK_ASSIGN_OR_RETURN(
       const std::unique_ptr<NativeSink> sink,
       NativeSink::Create(*file, checkpoint.graph(), source, options));
+  PumpOptions pump;
+  pump.threads = threads;
   PENSTOCK_ASSIGN_OR_RETURN(const PumpStats stats,
-                            Pump(sink->plan(), source, *sink, options.pump));
+                            Pump(sink->plan(), source, *sink, pump));
   PENSTOCK_CHECK(stats.slots >= 2);
   PENSTOCK_RETURN_IF_ERROR(file->Close());
   PENSTOCK_ASSIGN_OR_RETURN(std::string bytes, files.Get("file"));
@@ -150,7 +152,6 @@ std::string SaveNativeOrDie(const Value& checkpoint, NativeCodec codec) {
   MemorySource source;
   NativeOptions options;
   options.codec = codec;
-  options.pump.threads = 2;
   return OrDie(SaveNative(checkpoint, options, source));
 }
 

@@ -42,7 +42,7 @@ std::vector<TestFile> SmallTestFiles();
 // Through the pump. `source` has the bytes of the checkpoint's storages.
 absl::StatusOr<std::string> SaveNative(const Value& checkpoint,
                                        const NativeOptions& options,
-                                       Source& source);
+                                       Source& source, int threads = 2);
 std::string SaveNativeOrDie(const Value& checkpoint, NativeCodec codec);
 
 absl::StatusOr<std::unique_ptr<NativeSource>> OpenNative(

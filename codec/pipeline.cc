@@ -78,11 +78,11 @@ absl::Status CatchExceptions(Function function) {
   }
 }
 
-int CountThreads(const PumpOptions& options) {
+int CountThreads(const PumpOptions& options, int waiting_threads = 0) {
   if (options.threads > 0) return options.threads;
   // Zero where the system does not say.
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::clamp(cores, 1, kMaxThreads);
+  return std::clamp(std::max(1, cores) + waiting_threads, 1, kMaxThreads);
 }
 
 // A chunk on its way, and the slot that it rides in.
@@ -210,7 +210,7 @@ void Run::Work(Item& item) {
   RunStage(item, [this, &item]() -> absl::Status {
     item.worker = std::this_thread::get_id();
     const Chunk& chunk = *item.chunk;
-    uint8_t* const target = sink_.Target(plan_, chunk);
+    uint8_t* const target = sink_.Target(plan_, chunk, item.slot);
     PENSTOCK_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes,
                               source_.Bytes(plan_, chunk, item.slot, target));
     if (static_cast<int64_t>(bytes.size()) != chunk.size_bytes) {
@@ -307,7 +307,7 @@ absl::StatusOr<int> CountSlots(const PumpOptions& options,
         absl::StrFormat("%d threads: expected 1 to %d, or 0 for all cores",
                         options.threads, kMaxThreads));
   }
-  const int64_t wanted = 2 * CountThreads(options) + 2;
+  const int64_t wanted = 2 * CountThreads(options) + 4;
   if (options.memory_bytes < 2 * bytes_per_slot) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "a memory budget of %d bytes is too small: the least is %d",
@@ -321,16 +321,20 @@ absl::StatusOr<int> CountSlots(const PumpOptions& options,
 absl::StatusOr<PumpStats> Pump(const Plan& plan, Source& source, Sink& sink,
                                const PumpOptions& options) {
   const Clock::time_point start = Clock::now();
+  PumpOptions settled = options;
+  if (options.threads == 0) {
+    settled.threads = CountThreads(options, sink.WaitingThreads());
+  }
   PENSTOCK_ASSIGN_OR_RETURN(
       const int num_slots,
-      CountSlots(options, source.SlotBytes() + sink.SlotBytes() +
+      CountSlots(settled, source.SlotBytes() + sink.SlotBytes() +
                               Compressor::MaxContextBytes() +
                               Decompressor::MaxContextBytes()));
   PumpStats stats;
   stats.slots = num_slots;
   const absl::Status status = CatchExceptions([&] {
     Run run(plan, source, sink, options.progress, num_slots);
-    absl::Status sent = run.SendAll(CountThreads(options));
+    absl::Status sent = run.SendAll(settled.threads);
     stats.threads = run.num_workers();
     return sent.ok() ? FinishBoth(plan, source, sink) : sent;
   });

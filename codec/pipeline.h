@@ -16,7 +16,8 @@
 namespace penstock {
 
 struct PumpOptions {
-  int threads = 0;                     // 0: the machine's cores
+  // 0: the machine's cores, and those that the sink says would wait.
+  int threads = 0;
   int64_t memory_bytes = 256LL << 20;  // for slots and blocks
   // Called in order with raw bytes: for the first chunk, then some dozen times
   // a second, and for the last one. It may run on any thread of the run. May be
@@ -33,7 +34,7 @@ struct PumpStats {
   double seconds = 0;  // with both Finish
 };
 
-// min(2 x threads + 2, what `memory_bytes` allows). Pump calls it with what the
+// min(2 x threads + 4, what `memory_bytes` allows). Pump calls it with what the
 // ends ask for plus the zstd contexts of a slot.
 // Errors: kInvalidArgument under two slots (the message names the least
 // budget), or for a number of threads outside of [0, kMaxThreads].

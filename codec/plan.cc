@@ -8,12 +8,22 @@
 namespace penstock {
 
 void Plan::Append(absl::Span<const Piece> chunk_pieces) {
+  const size_t first = pieces.size();
+  AppendPlaced(chunk_pieces);
+  Chunk& chunk = chunks.back();
+  chunk.size_bytes = 0;
+  for (Piece& piece : absl::MakeSpan(pieces).subspan(first)) {
+    piece.offset = AlignUp(chunk.size_bytes, kPieceAlignment);
+    chunk.size_bytes = piece.offset + piece.size;
+  }
+}
+
+void Plan::AppendPlaced(absl::Span<const Piece> chunk_pieces) {
   Chunk chunk;
   chunk.number = static_cast<int64_t>(chunks.size());
   chunk.first_piece = static_cast<int64_t>(pieces.size());
   chunk.num_pieces = static_cast<int64_t>(chunk_pieces.size());
-  for (Piece piece : chunk_pieces) {
-    piece.offset = AlignUp(chunk.size_bytes, kPieceAlignment);
+  for (const Piece& piece : chunk_pieces) {
     chunk.size_bytes = piece.offset + piece.size;
     total_bytes += piece.size;
     pieces.push_back(piece);
@@ -50,6 +60,46 @@ Plan PlanInOrder(absl::Span<const std::shared_ptr<const Storage>> storages) {
     }
   }
   append_shared();
+  return plan;
+}
+
+Plan PlanOfFile(absl::Span<const std::shared_ptr<const Storage>> storages,
+                absl::Span<const int64_t> offsets) {
+  Plan plan;
+  plan.storages.assign(storages.begin(), storages.end());
+  std::vector<Piece> run;  // whole storages
+  int64_t begin = 0;       // of the run, in the file
+  const auto append_run = [&] {
+    if (!run.empty()) plan.AppendPlaced(run);
+    run.clear();
+  };
+  for (size_t i = 0; i < storages.size(); ++i) {
+    const int64_t size = storages[i]->size_bytes();
+    if (size == 0) continue;
+    Piece piece;
+    piece.storage = static_cast<int64_t>(i);
+    if (size < kChunkBytes) {
+      const int64_t end = run.empty() ? 0 : run.back().offset + run.back().size;
+      piece.offset = offsets[i] - begin;
+      piece.size = size;
+      if (piece.offset - end >= kMaxInnerGap ||
+          !RangeFits(piece.offset, size, kRunBytes)) {
+        append_run();
+      }
+      if (run.empty()) {
+        begin = offsets[i];
+        piece.offset = 0;
+      }
+      run.push_back(piece);
+      continue;
+    }
+    append_run();
+    for (; piece.begin < size; piece.begin += piece.size) {
+      piece.size = std::min(kRunBytes, size - piece.begin);
+      plan.AppendPlaced(absl::MakeConstSpan(&piece, 1));
+    }
+  }
+  append_run();
   return plan;
 }
 

@@ -13,6 +13,9 @@
 namespace penstock {
 
 inline constexpr int64_t kChunkBytes = 1 << 20;
+// Most bytes of a chunk of any plan. Those that write a file have larger chunks
+// than those that read one: each becomes one write (performance.md 3.1b).
+inline constexpr int64_t kRunBytes = 4 << 20;
 // Storages below this share chunks.
 inline constexpr int64_t kSmallStorageBytes = 64 << 10;
 // Pieces of one chunk start at multiples of this, with zeros between.
@@ -31,7 +34,7 @@ struct Piece {
 // behind the other. Its bytes are the pieces, zeros where there are none.
 struct Chunk {
   int64_t number = 0;      // place in the plan
-  int64_t size_bytes = 0;  // at most the plan's chunk size
+  int64_t size_bytes = 0;  // at most kRunBytes
   int64_t first_piece = 0;
   int64_t num_pieces = 0;
 };
@@ -51,15 +54,26 @@ struct Plan {
   // kPieceAlignment; sets their offsets. Their `storage`, `begin` and `size` (>
   // 0) are the caller's to get right.
   void Append(absl::Span<const Piece> chunk_pieces);
+  // The same where the offsets are the caller's too: ascending from 0, without
+  // overlaps.
+  void AppendPlaced(absl::Span<const Piece> chunk_pieces);
 };
 
 // Every byte of `storages` once, in their order, in chunks of at most
 // kChunkBytes. Neighbours share a chunk while the whole next one fits; a
 // storage larger than a chunk is cut and shares none, not even its last, so
 // that a source can lend each of its pieces. An empty storage has no piece. For
-// targets that hold storages one behind the other (.pt, memory); the native
-// container groups by dtype (native_sink.h).
+// reading what lies in a file one behind the other.
 Plan PlanInOrder(absl::Span<const std::shared_ptr<const Storage>> storages);
+
+// The same for a file that is to be written, where storage i begins at byte
+// offsets[i], behind the end of storage i - 1: a chunk is a run of that file,
+// of at most kRunBytes, and pieces lie in the chunk as they lie in the file.
+// Storages share a run while they have less than kChunkBytes and less than
+// kMaxInnerGap lies between.
+inline constexpr int64_t kMaxInnerGap = 64 << 10;
+Plan PlanOfFile(absl::Span<const std::shared_ptr<const Storage>> storages,
+                absl::Span<const int64_t> offsets);
 
 // Bytes [begin, end) of one storage, cut at multiples of kChunkBytes of the
 // storage, where a native file's chunks begin: none is decoded twice.

@@ -36,28 +36,36 @@ PumpOptions Threads(int threads) {
   return options;
 }
 
-// Writes chunks as they are through a BlockWriter.
+// Writes chunks as they are through a BlockWriter: every second one where it
+// will stand, the others from where they are.
 class FileSink : public Sink {
  public:
-  FileSink(WritableFile& file, int64_t max_blocks)
-      : file_(file), writer_(file, max_blocks) {}
+  explicit FileSink(WritableFile& file) : file_(file), writer_(file) {}
 
+  uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot) override {
+    if (chunk.number % 2 == 0) return nullptr;
+    int64_t offset = 0;
+    for (int64_t i = 0; i < chunk.number; ++i) {
+      offset += plan.chunks[i].size_bytes;
+    }
+    return BlockWriter::Prepare(offset, chunk.size_bytes, slot.block);
+  }
   absl::Status Encode(const Plan&, const Chunk&,
                       absl::Span<const uint8_t> bytes, Slot& slot) override {
     slot.parts = {bytes};
     return absl::OkStatus();
   }
-  absl::Status Place(const Plan&, const Chunk& chunk, Slot& slot) override {
-    slot.reservation = writer_.Reserve(chunk.size_bytes);
+  absl::Status Place(const Plan&, const Chunk&, Slot& slot) override {
+    writer_.Place(slot.parts, slot.block);
     return absl::OkStatus();
   }
   absl::Status Write(const Plan&, const Chunk&, Slot& slot) override {
-    return writer_.Fill(slot.reservation, slot.parts);
+    return writer_.Write(slot.parts, slot.block);
   }
   bool writes_in_order() const override { return file_.sequential(); }
   absl::Status Finish(const Plan&) override { return writer_.Finish(); }
   int64_t SlotBytes() const override {
-    return kBlockBytes * BlockWriter::BlocksNeeded(1, kChunkBytes);
+    return BlockWriter::BlockBytes(kRunBytes);
   }
 
  private:
@@ -65,7 +73,7 @@ class FileSink : public Sink {
   BlockWriter writer_;
 };
 
-TEST(PumpToFileTest, ABlockWriterOfTheSlotsBoundNeverRunsOut) {
+TEST(PumpToFileTest, PutsChunksOneBehindTheOther) {
   const auto storages =
       Storages({20 * kChunkBytes + 5, 70000, 3, 500000, 700000});
   const Plan plan = PlanInOrder(storages);
@@ -91,8 +99,7 @@ TEST(PumpToFileTest, ABlockWriterOfTheSlotsBoundNeverRunsOut) {
       ASSERT_TRUE(file.ok());
       ASSERT_EQ((*file)->direct(), accept_direct);
       MemorySource source;
-      FileSink sink(**file,
-                    BlockWriter::BlocksNeeded(2 * threads + 2, kChunkBytes));
+      FileSink sink(**file);
       const auto stats = Pump(plan, source, sink, Threads(threads));
       ASSERT_TRUE(stats.ok()) << stats.status();
       EXPECT_TRUE(*files.Get("/f") == expected);
@@ -110,7 +117,7 @@ TEST(PumpToFileTest, AFullDiskEndsTheRun) {
     auto file = files.Create("/f", CreateOptions());
     ASSERT_TRUE(file.ok());
     MemorySource source;
-    FileSink sink(**file, BlockWriter::BlocksNeeded(10, kChunkBytes));
+    FileSink sink(**file);
     EXPECT_EQ(Pump(plan, source, sink, Threads(4)).status().code(),
               absl::StatusCode::kResourceExhausted);
   }

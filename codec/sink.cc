@@ -6,8 +6,17 @@
 #include "core/status_macros.h"
 
 namespace penstock {
+namespace {
 
-uint8_t* Sink::Target(const Plan&, const Chunk&) { return nullptr; }
+constexpr int kThreadsInDirectWrites = 4;
+
+}  // namespace
+
+int ThreadsThatWaitFor(const WritableFile& file) {
+  return file.direct() ? kThreadsInDirectWrites : 0;
+}
+
+uint8_t* Sink::Target(const Plan&, const Chunk&, Slot&) { return nullptr; }
 
 absl::Status Sink::Place(const Plan&, const Chunk&, Slot&) {
   return absl::OkStatus();
@@ -24,7 +33,7 @@ absl::Status NullSink::Encode(const Plan&, const Chunk&,
   return absl::OkStatus();
 }
 
-uint8_t* MemorySink::Target(const Plan& plan, const Chunk& chunk) {
+uint8_t* MemorySink::Target(const Plan& plan, const Chunk& chunk, Slot&) {
   const absl::Span<const Piece> pieces = plan.pieces_of(chunk);
   if (pieces.size() != 1 || pieces[0].size != chunk.size_bytes) return nullptr;
   const Piece& piece = pieces[0];

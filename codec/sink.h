@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "codec/plan.h"
 #include "codec/slot.h"
+#include "core/file.h"
 
 namespace penstock {
 
@@ -20,9 +21,10 @@ class Sink {
  public:
   virtual ~Sink() = default;
 
-  // Where the chunk's bytes should land (chunk.size_bytes), so that loading
-  // decodes straight into the tensor; null: anywhere.
-  virtual uint8_t* Target(const Plan& plan, const Chunk& chunk);
+  // In parallel: where the chunk's bytes should land (chunk.size_bytes), so
+  // that loading decodes straight into the tensor, and a conversion into the
+  // block that is written; null: anywhere.
+  virtual uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot);
 
   // In parallel: all the work on payload (hash, planes, compression, CRC).
   virtual absl::Status Encode(const Plan& plan, const Chunk& chunk,
@@ -34,15 +36,21 @@ class Sink {
   // In parallel, or in order where writes_in_order(): copies the record out.
   virtual absl::Status Write(const Plan& plan, const Chunk& chunk, Slot& slot);
   virtual bool writes_in_order() const { return false; }
+  // How many threads more than cores pay: those that wait for a device in
+  // Write.
+  virtual int WaitingThreads() const { return 0; }
 
   // After the last chunk: the index, the directory, the commit's preparation.
   virtual absl::Status Finish(const Plan& plan);
 
   // For the memory budget: most bytes that it puts into one slot, without the
-  // zstd contexts, and bytes that it holds per slot besides: of a BlockWriter,
-  // kBlockBytes x BlocksNeeded(1, largest record).
+  // zstd contexts.
   virtual int64_t SlotBytes() const = 0;
 };
+
+// What Sink::WaitingThreads says for `file`: direct writes wait for the device;
+// 6 threads beat 4 and 8 on 2 cores (performance.md 3.1b).
+int ThreadsThatWaitFor(const WritableFile& file);
 
 // Swallows everything: the sink of `verify`.
 class NullSink : public Sink {
@@ -66,7 +74,7 @@ class MemorySink : public Sink {
   explicit MemorySink(std::vector<Window> windows)
       : windows_(std::move(windows)) {}
 
-  uint8_t* Target(const Plan& plan, const Chunk& chunk) override;
+  uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::Status Encode(const Plan& plan, const Chunk& chunk,
                       absl::Span<const uint8_t> bytes, Slot& slot) override;
   int64_t SlotBytes() const override { return 0; }

@@ -44,7 +44,8 @@ class OnePieceTest : public testing::Test {
   }
 
   const uint8_t* Target(const MemorySink::Window& window) {
-    return MemorySink({window}).Target(plan_, plan_.chunks[0]);
+    Slot slot;
+    return MemorySink({window}).Target(plan_, plan_.chunks[0], slot);
   }
   std::string Encoded(const MemorySink::Window& window) {
     const std::string bytes = "klmnop";
@@ -86,9 +87,9 @@ TEST_F(OnePieceTest, EncodeDropsWhatLiesOutsideOfTheWindow) {
 TEST_F(OnePieceTest, EncodeLeavesBytesThatLandedAlready) {
   const MemorySink::Window window = WindowOf(10, 6);
   MemorySink sink({window});
-  uint8_t* const target = sink.Target(plan_, plan_.chunks[0]);
-  std::fill_n(target, 6, 'x');
   Slot slot;
+  uint8_t* const target = sink.Target(plan_, plan_.chunks[0], slot);
+  std::fill_n(target, 6, 'x');
   ASSERT_TRUE(
       sink.Encode(plan_, plan_.chunks[0], absl::MakeConstSpan(target, 6), slot)
           .ok());
@@ -109,8 +110,8 @@ TEST(MemorySinkTest, PiecesOfASharedChunkGoTheirOwnWays) {
   const std::vector<MemorySink::Window> windows = {
       WindowOf(0, 3), MemorySink::Window(), WindowOf(1, 2)};
   MemorySink sink(windows);
-  EXPECT_EQ(sink.Target(plan, plan.chunks[0]), nullptr);
   Slot slot;
+  EXPECT_EQ(sink.Target(plan, plan.chunks[0], slot), nullptr);
   ASSERT_TRUE(sink.Encode(plan, plan.chunks[0], bytes, slot).ok());
   EXPECT_EQ(Text(windows[0]), "abc");
   EXPECT_EQ(Text(windows[2]), "gh");

@@ -30,12 +30,13 @@ struct Slot {
 
   // Sink.
   Compressor compressor;
-  AlignedBuffer record;  // the encoded chunk
-  std::string glue;      // headers, padding and descriptors around payload
-  // What Place decided to write, in order, and where. Spans of `raw`, `record`,
-  // `glue` or of the source's own memory, valid until the slot is given back.
+  std::vector<AlignedBuffer> records;  // what was encoded
+  std::string glue;  // headers, padding and descriptors around payload
+  // What Place decided to write, in order (before: what Encode made of it):
+  // spans of `raw`, `records`, `glue`, `block` or of the source's own memory,
+  // valid until the slot is given back.
   std::vector<absl::Span<const uint8_t>> parts;
-  BlockReservation reservation;
+  Block block;
 };
 
 }  // namespace penstock

@@ -56,7 +56,7 @@ class MemorySource : public Source {
                                                   uint8_t* target) override;
   absl::Status Sample(const Storage& storage, int64_t begin,
                       absl::Span<uint8_t> out) override;
-  int64_t SlotBytes() const override { return kChunkBytes; }
+  int64_t SlotBytes() const override { return kRunBytes; }
 };
 
 }  // namespace penstock

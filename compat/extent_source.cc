@@ -20,7 +20,7 @@ constexpr int64_t kGroupBytes = 1 << 20;
 
 }  // namespace
 
-int64_t ExtentSource::SlotBytes() const { return kChunkBytes + kGroupBytes; }
+int64_t ExtentSource::SlotBytes() const { return kRunBytes + kGroupBytes; }
 
 int64_t ExtentSource::unverified_bytes() const {
   return read_bytes_ - verified_bytes_;

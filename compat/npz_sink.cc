@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "compat/npy_header.h"
 #include "compat/zip_name.h"
+#include "core/bytes.h"
 #include "core/checksum.h"
 #include "core/python_repr.h"
 #include "core/status_macros.h"
@@ -130,11 +131,6 @@ NameList OtherValues(const Value& root) {
   return names;
 }
 
-absl::Span<const uint8_t> BytesOf(absl::string_view text) {
-  return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()),
-                             text.size());
-}
-
 // True where the array's bytes are those of the tensor's whole storage.
 bool IsWholeStorage(const NamedTensor& entry) {
   constexpr uint8_t kResolve = TensorFlags::kConjugated | TensorFlags::kNegated;
@@ -176,7 +172,7 @@ absl::StatusOr<std::unique_ptr<NpzSink>> NpzSink::Create(WritableFile& file,
   PENSTOCK_ASSIGN_OR_RETURN(const StateDict tensors,
                             StateDict::FromValue(root));
   PENSTOCK_RETURN_IF_ERROR(CheckTensors(tensors));
-  auto sink = std::unique_ptr<NpzSink>(new NpzSink);
+  auto sink = std::unique_ptr<NpzSink>(new NpzSink(file));
   PENSTOCK_ASSIGN_OR_RETURN(FileLayout layout, sink->LayOut(tensors));
   layout.glue = [sink = sink.get()](int64_t, int64_t size, std::string& out) {
     while (static_cast<int64_t>(sink->glue_.size()) < size) {
@@ -186,10 +182,9 @@ absl::StatusOr<std::unique_ptr<NpzSink>> NpzSink::Create(WritableFile& file,
     sink->glue_.erase(0, size);
     return absl::OkStatus();
   };
-  PENSTOCK_ASSIGN_OR_RETURN(
-      sink->bytes_,
-      LayoutSink::Create(file, std::move(layout), WarningsFor(root, tensors)));
-  sink->piece_crcs_.resize(sink->plan().pieces.size());
+  layout.wants_crcs = true;
+  PENSTOCK_RETURN_IF_ERROR(
+      sink->SetLayout(std::move(layout), WarningsFor(root, tensors)));
   return sink;
 }
 
@@ -225,31 +220,16 @@ absl::StatusOr<FileLayout> NpzSink::LayOut(const StateDict& tensors) {
   return layout;
 }
 
-absl::Status NpzSink::Encode(const Plan& plan, const Chunk& chunk,
-                             absl::Span<const uint8_t> bytes, Slot& slot) {
-  int64_t number = chunk.first_piece;
-  for (const Piece& piece : plan.pieces_of(chunk)) {
-    piece_crcs_[number++] = Crc32(bytes.subspan(piece.offset, piece.size));
-  }
-  return bytes_->Encode(plan, chunk, bytes, slot);
-}
-
-absl::Status NpzSink::Place(const Plan& plan, const Chunk& chunk, Slot& slot) {
-  return bytes_->Place(plan, chunk, slot);
-}
-
-absl::Status NpzSink::Write(const Plan& plan, const Chunk& chunk, Slot& slot) {
-  return bytes_->Write(plan, chunk, slot);
-}
-
-absl::Status NpzSink::Finish(const Plan& plan) { return bytes_->Finish(plan); }
-
-// All chunks with a piece of the array before have been encoded: glue is asked
-// for in the order of the file, by the chunk that needs it.
+// The array before has been seen whole.
 void NpzSink::AppendNextGlue() {
   if (next_array_ > 0) {
-    SetCrc(next_array_ - 1);
-    glue_ += zip_.Descriptor(next_array_ - 1);
+    const int64_t array = next_array_ - 1;
+    const std::string& header = headers_[array];
+    const int64_t data_bytes =
+        zip_.records()[array].size_bytes - static_cast<int64_t>(header.size());
+    zip_.set_crc32(
+        array, CombineCrc32(Crc32(ByteSpan(header)), CrcOf(array), data_bytes));
+    glue_ += zip_.Descriptor(array);
   }
   if (next_array_ < static_cast<int64_t>(headers_.size())) {
     glue_ += zip_.LocalHeader(next_array_);
@@ -258,17 +238,6 @@ void NpzSink::AppendNextGlue() {
     glue_ += zip_.Directory();
   }
   ++next_array_;
-}
-
-void NpzSink::SetCrc(int64_t array) {
-  uint32_t crc = Crc32(BytesOf(headers_[array]));
-  const std::vector<Piece>& pieces = plan().pieces;
-  while (next_piece_ < static_cast<int64_t>(pieces.size()) &&
-         pieces[next_piece_].storage == array) {
-    crc = CombineCrc32(crc, piece_crcs_[next_piece_], pieces[next_piece_].size);
-    ++next_piece_;
-  }
-  zip_.set_crc32(array, crc);
 }
 
 }  // namespace penstock

@@ -28,7 +28,7 @@ namespace penstock {
 // byte: a pipe will do. CRCs are taken in parallel and combined in order.
 //
 // Thread-safe as Sink says.
-class NpzSink : public ForeignSink {
+class NpzSink : public LayoutSink {
  public:
   // Lays the file out; writes nothing yet. `file` is new and outlives the sink.
   // The pump's plan must be plan(), its source a DerivedSource of derivations()
@@ -48,41 +48,22 @@ class NpzSink : public ForeignSink {
   // The arrays that are not whole storages, or not as they lie there.
   const std::vector<Derivation>& derivations() const { return derivations_; }
 
-  const Plan& plan() const override { return bytes_->plan(); }
-  int64_t FinalSize() const override { return bytes_->FinalSize(); }
-  const std::vector<std::string>& warnings() const override {
-    return bytes_->warnings();
-  }
-
-  absl::Status Encode(const Plan& plan, const Chunk& chunk,
-                      absl::Span<const uint8_t> bytes, Slot& slot) override;
-  absl::Status Place(const Plan& plan, const Chunk& chunk, Slot& slot) override;
-  absl::Status Write(const Plan& plan, const Chunk& chunk, Slot& slot) override;
-  bool writes_in_order() const override { return bytes_->writes_in_order(); }
-  absl::Status Finish(const Plan& plan) override;
-  int64_t SlotBytes() const override { return bytes_->SlotBytes(); }
-
  private:
-  NpzSink() : zip_(kDefaultRecordAlignment) {}
+  explicit NpzSink(WritableFile& file)
+      : LayoutSink(file), zip_(kDefaultRecordAlignment) {}
 
   // Everything but the glue's bytes.
   absl::StatusOr<FileLayout> LayOut(const StateDict& tensors);
   // The next run of glue: what follows the numbers of the array before
   // `next_array_`, and what precedes its own.
   void AppendNextGlue();
-  void SetCrc(int64_t array);
 
   ZipLayout zip_;
   std::vector<std::string> headers_;  // by array
   std::vector<Derivation> derivations_;
-  std::unique_ptr<LayoutSink> bytes_;
 
-  std::vector<uint32_t> piece_crcs_;  // by piece: from Encode to Place
-
-  // Place's and Finish's.
   int64_t next_array_ = 0;
-  int64_t next_piece_ = 0;  // the first whose CRC is in no record's
-  std::string glue_;        // made and not yet written
+  std::string glue_;  // made and not yet written
 };
 
 }  // namespace penstock

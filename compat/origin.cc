@@ -293,7 +293,7 @@ absl::Status OriginSource::Sample(const Storage& storage, int64_t begin,
 }
 
 int64_t OriginSource::SlotBytes() const {
-  return std::max(base_.SlotBytes(), kChunkBytes);
+  return std::max(base_.SlotBytes(), kRunBytes);
 }
 
 void KeepOrigin(const NativeSource& native, NativeOptions& options) {

@@ -9,19 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "codec/block_writer.h"
-#include "codec/plan.h"
-#include "compat/foreign_sink.h"
+#include "compat/layout_sink.h"
 #include "compat/pickle_writer.h"
 #include "compat/zip_layout.h"
 #include "core/file.h"
-#include "core/mutex.h"
 #include "core/value.h"
 
 namespace penstock {
@@ -50,15 +45,14 @@ absl::StatusOr<std::string> ArchiveNameFor(absl::string_view path);
 
 // Records lie as torch.save puts them (2.13.0's for kT27), so that equal
 // content gives the same file byte for byte; the order is the plan's. Sizes are
-// known before the first byte: nothing is written twice, a pipe will do. CRCs
-// are taken in parallel and combined in order.
+// known before the first byte: nothing is written twice, a pipe will do.
 //
-//   PENSTOCK_ASSIGN_OR_RETURN(auto sink, PtSink::Make(root, "model", file,
-//   {})); PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->FinalSize()));
+//   PENSTOCK_ASSIGN_OR_RETURN(auto sink, PtSink::Create(file, root, "model"));
+//   PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->FinalSize()));
 //   Pump(sink->plan(), source, *sink, options);
 //
 // The pump's plan must be plan(). Thread-safe as Sink says.
-class PtSink : public ForeignSink {
+class PtSink : public LayoutSink {
  public:
   // Pickles `root` and lays the file out; writes nothing yet. `file` is new and
   // outlives the sink.
@@ -68,59 +62,28 @@ class PtSink : public ForeignSink {
       WritableFile& file, const Value& root, absl::string_view archive_name,
       const PtSinkOptions& options = {});
 
-  const Plan& plan() const override { return plan_; }
-  int64_t FinalSize() const override { return layout_.file_bytes(); }
-  const std::vector<std::string>& warnings() const override {
-    return warnings_;
-  }
-
-  absl::Status Encode(const Plan& plan, const Chunk& chunk,
-                      absl::Span<const uint8_t> bytes, Slot& slot) override;
-  absl::Status Place(const Plan& plan, const Chunk& chunk, Slot& slot) override;
-  absl::Status Write(const Plan& plan, const Chunk& chunk, Slot& slot) override;
-  bool writes_in_order() const override { return file_.sequential(); }
-  absl::Status Finish(const Plan& plan) override;
-  int64_t SlotBytes() const override;
-
  private:
   PtSink(WritableFile& file, const PtSinkOptions& options)
-      : file_(file), profile_(options.profile), layout_(options.alignment) {}
+      : LayoutSink(file), profile_(options.profile), zip_(options.alignment) {}
 
+  // `keys`: of `storages`, which are in the order of their records.
   absl::Status LayOut(absl::string_view archive_name,
                       const PtSinkOptions& options, std::string pickle,
-                      absl::Span<const int64_t> keys);
-  void MeasureChunks();
-  absl::Status AppendRecord(int64_t record, absl::string_view payload);
-  absl::Status AppendHead();
-  void AddHeaders(int64_t last_storage, std::string& out);
+                      absl::Span<const int64_t> keys, FileLayout& layout);
+  absl::Status AddText(std::string name, absl::string_view payload);
+  void AppendNextGlue();
   std::string MakeId() const;
 
-  WritableFile& file_;
   const PtProfile profile_;
-  ZipLayout layout_;
-  int64_t prefix_bytes_ = 0;       // of every record name, with the slash
-  std::vector<std::string> head_;  // payloads of the records before storage 0
-  // The record of storage 0 of the plan; the others follow.
-  int64_t first_storage_record_ = 0;
-  Plan plan_;
-  std::vector<std::string> warnings_;
-  int64_t largest_glue_ = 0;
-  int64_t largest_record_ = 0;
-  std::unique_ptr<BlockWriter> writer_;
+  ZipLayout zip_;
+  int64_t prefix_bytes_ = 0;  // of every record name, with the slash
+  // Payloads of the records before the storages.
+  std::vector<std::string> head_;
+  int64_t num_storages_ = 0;
 
-  std::vector<uint32_t> piece_crcs_;  // by piece: from Encode to Place
-
-  // Place's and Finish's.
-  int64_t next_storage_ = 0;  // the first whose header is not written
-  uint32_t crc_ = 0;          // of the current record so far
-  // Scratch: payloads of a chunk, and where each cuts the glue.
-  std::vector<absl::Span<const uint8_t>> payloads_;
-  std::vector<int64_t> cuts_;
-
-  // Payloads that torch's writer would take for a data descriptor: their bytes
-  // 4 to 7, by storage.
-  mutable Mutex mutex_;
-  absl::flat_hash_map<int64_t, uint32_t> mistaken_crcs_ ABSL_GUARDED_BY(mutex_);
+  int64_t next_glue_ =
+      0;              // 0: the head; i: what is between storage i - 1 and i
+  std::string glue_;  // made and not yet written
 };
 
 }  // namespace penstock

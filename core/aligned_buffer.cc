@@ -2,32 +2,116 @@
 
 #include <sys/mman.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <new>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "core/checked.h"
+#include "core/mutex.h"
 #include "core/status_macros.h"
 
 namespace penstock {
+namespace {
+
+constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+// Of large buffers, so that one fits the next who asks for nearly as much.
+constexpr int64_t kLargeStep = int64_t{64} << 10;
+
+#if defined(__SANITIZE_ADDRESS__)
+// Kept memory would hide who uses it after it was given back.
+constexpr int64_t kMostKept = 0;
+#else
+constexpr int64_t kMostKept = kMostKeptBytes;
+#endif
+
+// The large buffers that nobody uses. Thread-safe.
+class Kept {
+ public:
+  // One of at least `size_bytes`, not much larger; null: none. Sets its size.
+  uint8_t* Take(int64_t& size_bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    for (size_t i = buffers_.size(); i-- > 0;) {
+      const Buffer found = buffers_[i];
+      if (found.size_bytes < size_bytes || found.size_bytes / 2 > size_bytes) {
+        continue;
+      }
+      buffers_.erase(buffers_.begin() + static_cast<std::ptrdiff_t>(i));
+      bytes_ -= found.size_bytes;
+      size_bytes = found.size_bytes;
+      return found.data;
+    }
+    return nullptr;
+  }
+
+  // False where there is enough already.
+  bool Give(uint8_t* data, int64_t size_bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    if (size_bytes > kMostKept - bytes_) return false;
+    buffers_.push_back({data, size_bytes});
+    bytes_ += size_bytes;
+    return true;
+  }
+
+ private:
+  struct Buffer {
+    uint8_t* data;
+    int64_t size_bytes;
+  };
+  Mutex mutex_;
+  std::vector<Buffer> buffers_ ABSL_GUARDED_BY(mutex_);
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+Kept& KeptBuffers() {
+  static Kept* const kept = new Kept;  // never destroyed: no order problem
+  return *kept;
+}
+
+// Pages that begin with a huge page.
+uint8_t* MapLarge(int64_t size_bytes) {
+  const size_t mapped = static_cast<size_t>(size_bytes + kHugePageBytes);
+  void* const pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  uint8_t* const begin = static_cast<uint8_t*>(pages);
+  const int64_t address =
+      static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin));
+  const int64_t lead = AlignUp(address, kHugePageBytes) - address;
+  if (lead > 0) munmap(begin, lead);
+  munmap(begin + lead + size_bytes, kHugePageBytes - lead);
+  // Advice only: without huge pages the buffer is slower to fill, not wrong.
+  (void)madvise(begin + lead, size_bytes, MADV_HUGEPAGE);
+  return begin + lead;
+}
+
+}  // namespace
 
 void AlignedBuffer::Free::operator()(uint8_t* data) const {
-  ::operator delete (data, std::align_val_t{kBufferAlignment});
+  if (capacity < kHugePageThreshold) {
+    ::operator delete (data, std::align_val_t{kBufferAlignment});
+  } else if (!KeptBuffers().Give(data, capacity)) {
+    munmap(data, capacity);
+  }
 }
 
 void AlignedBuffer::Reserve(int64_t size_bytes) {
   PENSTOCK_CHECK(size_bytes >= 0 && size_bytes <= INT64_MAX / 2);
-  if (size_bytes <= capacity_) return;
-  const int64_t capacity = AlignUp(size_bytes, kBufferAlignment);
+  if (size_bytes <= capacity()) return;
   // Gone before the new one comes, so that the two never count together.
   data_.reset();
-  capacity_ = 0;
-  data_.reset(static_cast<uint8_t*>(
-      ::operator new (capacity, std::align_val_t{kBufferAlignment})));
-  capacity_ = capacity;
-  // Advice only: without huge pages the buffer is slower to fill, not wrong.
-  if (capacity >= kHugePageThreshold) {
-    (void)madvise(data_.get(), capacity, MADV_HUGEPAGE);
+  uint8_t* data = nullptr;
+  int64_t capacity = AlignUp(size_bytes, kBufferAlignment);
+  if (capacity < kHugePageThreshold) {
+    data = static_cast<uint8_t*>(
+        ::operator new (capacity, std::align_val_t{kBufferAlignment}));
+  } else {
+    capacity = AlignUp(capacity, kLargeStep);
+    data = KeptBuffers().Take(capacity);
+    if (data == nullptr) data = MapLarge(capacity);
   }
+  data_ = std::unique_ptr<uint8_t[], Free>(data, Free(capacity));
 }
 
 }  // namespace penstock

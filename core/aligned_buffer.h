@@ -13,6 +13,11 @@ inline constexpr int64_t kBufferAlignment = 4096;
 // From here on memory asks for huge pages: filling it is up to 4 times faster.
 inline constexpr int64_t kHugePageThreshold = int64_t{4} << 20;
 
+// Buffers from kHugePageThreshold on that were given back are kept for the next
+// who asks, up to so many bytes in the process: touching memory for the first
+// time is often slower than the disk (performance.md 0, fact 7).
+inline constexpr int64_t kMostKeptBytes = int64_t{96} << 20;
+
 // Bytes aligned to kBufferAlignment. Move-only, one owner.
 class AlignedBuffer {
  public:
@@ -24,14 +29,18 @@ class AlignedBuffer {
 
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }
-  int64_t capacity() const { return capacity_; }
+  int64_t capacity() const {
+    return data_ == nullptr ? 0 : data_.get_deleter().capacity;
+  }
 
  private:
   struct Free {
+    Free() : capacity(0) {}
+    explicit Free(int64_t bytes) : capacity(bytes) {}
     void operator()(uint8_t* data) const;
+    int64_t capacity;
   };
   std::unique_ptr<uint8_t[], Free> data_;
-  int64_t capacity_ = 0;
 };
 
 }  // namespace penstock

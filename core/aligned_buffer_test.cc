@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -33,6 +34,36 @@ TEST(AlignedBufferTest, KeepsItsBytesWhereItNeedNotGrow) {
   EXPECT_EQ(buffer.data()[9999], 42);
 }
 
+TEST(AlignedBufferTest, LargeOnesComeBackToTheNextWhoAsks) {
+#if !defined(__SANITIZE_ADDRESS__)
+  AlignedBuffer other;
+  other.Reserve(8 * kHugePageThreshold);
+  const uint8_t* first = nullptr;
+  {
+    AlignedBuffer buffer;
+    buffer.Reserve(kHugePageThreshold + 1);
+    first = buffer.data();
+  }
+  AlignedBuffer small;
+  small.Reserve(kHugePageThreshold / 4);
+  EXPECT_NE(small.data(), first);
+  AlignedBuffer again;
+  again.Reserve(kHugePageThreshold + 4000);
+  EXPECT_EQ(again.data(), first);
+  EXPECT_GE(again.capacity(), kHugePageThreshold + 4000);
+#endif
+}
+
+TEST(AlignedBufferTest, MoreThanIsKeptIsGivenToTheSystem) {
+  for (int round = 0; round < 3; ++round) {
+    std::vector<AlignedBuffer> buffers(30);
+    for (AlignedBuffer& buffer : buffers) {
+      buffer.Reserve(kHugePageThreshold);
+      buffer.data()[kHugePageThreshold - 1] = 1;
+    }
+  }
+}
+
 TEST(AlignedBufferTest, StartsEmptyAndMoves) {
   AlignedBuffer first;
   EXPECT_EQ(first.data(), nullptr);
@@ -41,6 +72,7 @@ TEST(AlignedBufferTest, StartsEmptyAndMoves) {
   uint8_t* const data = first.data();
   const AlignedBuffer second = std::move(first);
   EXPECT_EQ(second.data(), data);
+  EXPECT_EQ(first.capacity(), 0);
 }
 
 }  // namespace

@@ -107,7 +107,9 @@ absl::Status AtomicFile::Commit() {
     RemoveTemporary();
     return status;
   }
-  return Annotate(files_->SyncDirectory(DirectoryOf(path_)),
+  const absl::Status durable = files_->SyncDirectory(DirectoryOf(path_));
+  if (replaced_ != nullptr) files_->CloseReplaced(std::move(replaced_));
+  return Annotate(durable,
                   absl::StrCat(path_,
                                ": the new file is complete and visible, but "
                                "may not survive a power cut"));

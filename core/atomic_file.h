@@ -16,8 +16,9 @@ namespace penstock {
 
 // Writes to a temporary `.<name>.<id>.tmp` beside the destination; Commit makes
 // it the destination: fsync, close (checked), rename, fsync of the directory.
-// A replaced file is held open over the rename, so that freeing its blocks (1 s
-// a GB on some mounts) happens after Commit returned, in the destructor.
+// A replaced file is held open over the rename and handed to
+// FileSystem::CloseReplaced, so that Commit does not wait until its blocks are
+// free (1 s a GB on some mounts).
 // Without Commit the destructor removes the temporary. Thread-compatible.
 //
 // Permissions are those of the file that is replaced, else the umask's; owner,

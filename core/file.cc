@@ -12,6 +12,8 @@ absl::StatusOr<std::shared_ptr<const uint8_t>> RandomAccessFile::Map(
       absl::StrCat(path(), ": this kind of file cannot be mapped"));
 }
 
+void FileSystem::CloseReplaced(std::unique_ptr<RandomAccessFile>) {}
+
 absl::StatusOr<UnnamedFile> FileSystem::CreateUnnamed(
     const std::string& directory) {
   return absl::UnimplementedError(

@@ -112,6 +112,9 @@ class FileSystem {
   // such thing.
   virtual absl::Status SyncDirectory(const std::string& path) = 0;
   virtual absl::Status Unlink(const std::string& path) = 0;
+  // Closes what a Rename has left without a name: at once, or in the background
+  // where that takes long (core/replaced_files.h).
+  virtual void CloseReplaced(std::unique_ptr<RandomAccessFile> file);
   virtual absl::Status SetPermissions(const std::string& path,
                                       uint32_t permissions) = 0;
   virtual absl::StatusOr<FileInfo> Stat(const std::string& path) = 0;

@@ -27,6 +27,7 @@
 #include "core/aligned_buffer.h"
 #include "core/checked.h"
 #include "core/file.h"
+#include "core/replaced_files.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -349,6 +350,9 @@ class Posix : public FileSystem {
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status SyncDirectory(const std::string& path) override;
   absl::Status Unlink(const std::string& path) override;
+  void CloseReplaced(std::unique_ptr<RandomAccessFile> file) override {
+    CloseInBackground(std::move(file));
+  }
   absl::Status SetPermissions(const std::string& path,
                               uint32_t permissions) override;
   absl::StatusOr<FileInfo> Stat(const std::string& path) override;

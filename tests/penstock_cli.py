@@ -35,7 +35,11 @@ def environment():
     return variables
 
 
-def run(*arguments, timeout=120, **options):
+# Seconds. Sanitizers make a program 10 times slower.
+TIMEOUT = 1200 if os.environ.get('PENSTOCK_SANITIZED') else 120
+
+
+def run(*arguments, timeout=TIMEOUT, **options):
     """Never raises for an exit code; a negative one is a signal."""
     options.setdefault('stdout', subprocess.PIPE)
     options.setdefault('stderr', subprocess.PIPE)
