@@ -114,6 +114,7 @@ absl::Status RunNative(const WriteJob& job, WritableFile& file, Source& source,
   // How far a coded file stays under its bound shows only at its end.
   if (report.codec == Codec::kNone) {
     PENSTOCK_RETURN_IF_ERROR(CheckFreeSpace(job, sink->MaxFileBytes()));
+    PENSTOCK_RETURN_IF_ERROR(file.Allocate(sink->MaxFileBytes()));
   }
   PENSTOCK_RETURN_IF_ERROR(RunSink(job, sink->plan(), source, *sink, report));
   report.file_bytes = sink->FileBytes();

@@ -17,6 +17,8 @@
 namespace penstock {
 namespace {
 
+constexpr int64_t kAllocateStep = 32 << 20;
+
 // The file header, a frame header and padding may precede a chunk.
 constexpr int64_t kMaxGlueBytes =
     kHeaderBytes + kFrameHeaderBytes + kLargeAlignment;
@@ -217,7 +219,19 @@ absl::Status NativeSink::Place(const Plan& plan, const Chunk& chunk,
   }
   slot.parts = std::move(parts);
   writer_.Place(slot.parts, slot.block);
-  return absl::OkStatus();
+  return target == nullptr ? AllocateAhead() : absl::OkStatus();
+}
+
+// Direct writes that extend a file wait for one another; how long a coded file
+// becomes is not known, and what is too much has to be freed again.
+absl::Status NativeSink::AllocateAhead() {
+  const int64_t end = writer_.size_bytes();
+  if (!file_.direct() || end <= allocated_bytes_) return absl::OkStatus();
+  allocated_bytes_ = end + kAllocateStep;
+  if (file_.Allocate(allocated_bytes_).ok()) return absl::OkStatus();
+  // A disk that is nearly full may still hold what is needed.
+  allocated_bytes_ = end;
+  return file_.Allocate(end);
 }
 
 absl::Status NativeSink::Write(const Plan& /*plan*/, const Chunk& /*chunk*/,

@@ -91,6 +91,7 @@ class NativeSink : public Sink {
       Slot& slot);
   int64_t GlueOf(const FileRun& run) const;
   void SetPlace(int64_t number, int64_t offset);
+  absl::Status AllocateAhead();
 
   WritableFile& file_;
   NativeLayout layout_;
@@ -99,6 +100,7 @@ class NativeSink : public Sink {
   std::vector<ChunkCoding> codings_;  // by chunk, from Encode to Place
   Hasher glue_hasher_;
   BlockWriter writer_;
+  int64_t allocated_bytes_ = 0;
 };
 
 }  // namespace penstock
