@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -15,7 +14,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "api/penstock.h"
-#include "cli/ceilings.h"
+#include "bench/ceilings.h"
+#include "bench/machine.h"
+#include "bench/rounds.h"
+#include "bench/statistics.h"
+#include "bench/usage.h"
 #include "cli/console.h"
 #include "cli/demo_checkpoint.h"
 #include "cli/verbs.h"
@@ -35,19 +38,6 @@ struct Flags {
   RunFlags run;
 };
 
-// Bytes that the kernel would give to a new program; the greatest number where
-// it does not say.
-int64_t AvailableMemory() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key;
-  int64_t kibibytes = 0;
-  std::string rest;
-  while (meminfo >> key >> kibibytes && std::getline(meminfo, rest)) {
-    if (key == "MemAvailable:") return kibibytes << 10;
-  }
-  return INT64_MAX;
-}
-
 absl::Status CheckRoom(const std::string& directory, int64_t size_bytes) {
   // .pt, .pstk and .pt again lie side by side; then the ceilings' file.
   const int64_t disk = size_bytes * 3 + kCeilingBytes + (64 << 20);
@@ -59,10 +49,10 @@ absl::Status CheckRoom(const std::string& directory, int64_t size_bytes) {
         directory, ": the demo needs ", HumanBytes(disk), " of free space, ",
         HumanBytes(free), " are there; choose --dir or a smaller --size"));
   }
-  if (AvailableMemory() < memory) {
+  if (bench::AvailableMemory() < memory) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the demo needs ", HumanBytes(memory), " of memory, ",
-                     HumanBytes(AvailableMemory()),
+                     HumanBytes(bench::AvailableMemory()),
                      " are available; choose a smaller --size"));
   }
   return absl::OkStatus();
@@ -124,16 +114,23 @@ absl::Status ProveEqual(const Value& made, const std::string& path,
   return absl::OkStatus();
 }
 
-absl::Status PrintCeilings(const std::string& directory) {
-  PENSTOCK_ASSIGN_OR_RETURN(
-      const std::vector<Ceiling> ceilings,
-      MeasureCeilings(directory, kCeilingBytes, kCeilingRounds));
-  std::puts("\nthis machine, one thread, median of 3:");
-  for (const Ceiling& ceiling : ceilings) {
-    std::puts(
-        absl::StrFormat("  %-24s %s", ceiling.name,
-                        HumanRate(static_cast<int64_t>(ceiling.Median()), 1))
-            .c_str());
+absl::Status PrintCeilings(const std::string& directory, int threads) {
+  std::vector<bench::Contender> ways =
+      bench::CopyCeilings(kCeilingBytes, threads);
+  for (bench::Contender& way : bench::WriteCeilings(directory, kCeilingBytes)) {
+    ways.push_back(std::move(way));
+  }
+  bench::RoundsOptions options;
+  options.rounds = kCeilingRounds;
+  options.now = &bench::Now;
+  PENSTOCK_ASSIGN_OR_RETURN(const bench::Rounds rounds,
+                            bench::RunRounds(ways, options));
+  std::puts("\nthis machine, median of 3 (penstock bench says more):");
+  for (const bench::Row& row : rounds.rows) {
+    std::puts(absl::StrFormat(
+                  "  %-20s %-10s %s", row.contender, row.what,
+                  HumanRate(row.bytes, bench::SpreadOf(row.seconds).median))
+                  .c_str());
   }
   return absl::OkStatus();
 }
@@ -165,7 +162,7 @@ absl::Status RunIn(const std::string& folder, int64_t size_bytes,
   PENSTOCK_RETURN_IF_ERROR(VerifyStep(native, run));
   PENSTOCK_RETURN_IF_ERROR(ConvertStep("convert back", native, back, run));
   PENSTOCK_RETURN_IF_ERROR(ProveEqual(checkpoint, back, run));
-  return PrintCeilings(folder);
+  return PrintCeilings(folder, threads);
 }
 
 absl::Status Run(const Flags& flags) {

@@ -30,6 +30,8 @@ constexpr const char* kExamples =
     "fail\n"
     "  penstock demo                            all of it, on 1 GB made up "
     "here\n"
+    "  penstock bench                           how fast, beside what the disk "
+    "can do\n"
     "\n"
     "Exit codes: 0 ok, 1 a finding (damage), 2 an error, 130 interrupted.";
 
@@ -69,6 +71,7 @@ int Main(int argc, char** argv) {
   AddDiff(app, exit_code);
   AddDoctor(app, exit_code);
   AddDemo(app, exit_code);
+  AddBench(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

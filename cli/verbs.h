@@ -14,6 +14,7 @@ namespace penstock {
 
 // Each adds its subcommand to `app`; when chosen, it runs and stores its exit
 // code in `exit_code`.
+void AddBench(CLI::App& app, int& exit_code);
 void AddCat(CLI::App& app, int& exit_code);
 void AddConvert(CLI::App& app, int& exit_code);
 void AddDemo(CLI::App& app, int& exit_code);

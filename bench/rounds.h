@@ -1,0 +1,57 @@
+// The interleaved run: every contender once a round, in random order.
+
+#ifndef PENSTOCK_BENCH_ROUNDS_H_
+#define PENSTOCK_BENCH_ROUNDS_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bench/contender.h"
+#include "bench/row.h"
+
+namespace penstock::bench {
+
+struct RoundsOptions {
+  int rounds = 7;
+  uint64_t seed = 0;               // of the orders
+  double deadline_seconds = 0;     // of `now`; 0: none
+  std::function<double()> now;     // seconds; grows
+  std::function<void()> prepared;  // after all `prepare`; may be null
+  // Before each contender of each round; false stops. May be null.
+  std::function<bool(int round, const std::string& name)> keep_going;
+};
+
+struct Rounds {
+  std::vector<Row> rows;           // with figures, as the contenders came
+  std::vector<std::string> notes;  // contenders that could not run here, why
+  int64_t num_checks = 0;          // runs, no ceilings, whose bytes were right
+};
+
+// Prepares and runs all of them. One that answers kUnimplemented is dropped
+// with a note. Errors: kDeadlineExceeded in the first round, as soon as all at
+// its pace would end behind the deadline; kCancelled (keep_going); a
+// contender's own, with its name and the round.
+absl::StatusOr<Rounds> RunRounds(const std::vector<Contender>& contenders,
+                                 const RoundsOptions& options);
+
+// The order of `round`: the numbers 0 to n - 1, shuffled. The same arguments
+// give the same order everywhere.
+std::vector<int> OrderOf(int round, int n, uint64_t seed);
+
+// Calls run(size) with `size_bytes`, then with half of it and so on, as long
+// as it says kDeadlineExceeded and the half is at least `least_bytes`; tells
+// `halved` before each new try. The last size runs whatever it takes:
+// `has_to_fit` is false then.
+absl::StatusOr<Rounds> RunHalving(
+    int64_t size_bytes, int64_t least_bytes,
+    const std::function<absl::StatusOr<Rounds>(int64_t size_bytes,
+                                               bool has_to_fit)>& run,
+    const std::function<void(const absl::Status& why, int64_t size_bytes)>&
+        halved);
+
+}  // namespace penstock::bench
+
+#endif  // PENSTOCK_BENCH_ROUNDS_H_
