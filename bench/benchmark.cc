@@ -193,14 +193,15 @@ absl::StatusOr<Report> RunBenchmark(const BenchmarkOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(
       Rounds rounds,
       RunHalving(
-          options.size_bytes, kLeastBytes,
-          [&](int64_t size_bytes, bool has_to_fit) {
-            return sized.Run(size_bytes, has_to_fit ? deadline : 0);
+          options.size_bytes, kLeastBytes, deadline,
+          [&](int64_t size_bytes, double deadline_seconds) {
+            return sized.Run(size_bytes, deadline_seconds);
           },
-          [&](const absl::Status& why, int64_t size_bytes) {
+          [&](int64_t size_bytes) {
             report.notes.push_back(absl::StrFormat(
-                "%s; begun again with %.3f GB (--limit 0 keeps the size)",
-                std::string(why.message()),
+                "the first of %d rounds took too long for %.0f s; begun again "
+                "with %.3f GB (--limit 0 keeps the size)",
+                options.rounds, options.limit_seconds,
                 static_cast<double>(size_bytes) * 1e-9));
           }));
   report.rows = std::move(rounds.rows);

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "core/status_macros.h"
 
 namespace penstock::bench {
@@ -85,14 +84,19 @@ class Runner {
   Rounds result_;
 };
 
-absl::Status CheckPace(double start, const RoundsOptions& options) {
-  if (options.deadline_seconds <= 0) return absl::OkStatus();
+// What Rounds::excess says, when `num_done` of `n` contenders had their first
+// turn since `start`; 0 as long as all may still end in time.
+double ExcessOf(double start, int num_done, int n,
+                const RoundsOptions& options) {
+  if (options.deadline_seconds <= 0) return 0;
   const double now = options.now();
-  const double end = now + (now - start) * (options.rounds - 1);
-  if (end <= options.deadline_seconds) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrFormat(
-      "the first round takes %.1f s or more, so %d would end %.0f s too late",
-      now - start, options.rounds, end - options.deadline_seconds));
+  // The rest of this round may take nothing, the next ones what this has.
+  if (now + (now - start) * (options.rounds - 1) <= options.deadline_seconds) {
+    return 0;
+  }
+  const double left = std::max(0.001, options.deadline_seconds - now);
+  const double needed = (now - start) * n / num_done * options.rounds;
+  return std::max(1.001, needed / left);
 }
 
 }  // namespace
@@ -113,29 +117,40 @@ absl::StatusOr<Rounds> RunRounds(const std::vector<Contender>& contenders,
   Runner runner(contenders, options);
   PENSTOCK_RETURN_IF_ERROR(runner.Prepare());
   const double start = options.now();
+  const auto n = static_cast<int>(contenders.size());
   for (int round = 0; round < options.rounds; ++round) {
-    for (const int i :
-         OrderOf(round, static_cast<int>(contenders.size()), options.seed)) {
+    int num_done = 0;
+    for (const int i : OrderOf(round, n, options.seed)) {
       PENSTOCK_RETURN_IF_ERROR(runner.Run(round, i));
+      ++num_done;
       // Not only at its end: what is too slow shall be known early.
-      if (round == 0) PENSTOCK_RETURN_IF_ERROR(CheckPace(start, options));
+      const double excess =
+          round == 0 ? ExcessOf(start, num_done, n, options) : 0;
+      if (excess > 0) {
+        Rounds given_up;
+        given_up.excess = excess;
+        return given_up;
+      }
     }
   }
   return std::move(runner).Take();
 }
 
 absl::StatusOr<Rounds> RunHalving(
-    int64_t size_bytes, int64_t least_bytes,
+    int64_t size_bytes, int64_t least_bytes, double deadline_seconds,
     const std::function<absl::StatusOr<Rounds>(int64_t size_bytes,
-                                               bool has_to_fit)>& run,
-    const std::function<void(const absl::Status& why, int64_t size_bytes)>&
-        halved) {
+                                               double deadline_seconds)>& run,
+    const std::function<void(int64_t size_bytes)>& halved) {
   while (true) {
     const bool can_halve = size_bytes / 2 >= least_bytes;
-    absl::StatusOr<Rounds> rounds = run(size_bytes, can_halve);
-    if (!can_halve || !absl::IsDeadlineExceeded(rounds.status())) return rounds;
-    size_bytes /= 2;
-    halved(rounds.status(), size_bytes);
+    PENSTOCK_ASSIGN_OR_RETURN(
+        Rounds rounds, run(size_bytes, can_halve ? deadline_seconds : 0));
+    if (rounds.excess <= 1) return rounds;
+    for (; rounds.excess > 1 && size_bytes / 2 >= least_bytes;
+         rounds.excess /= 2) {
+      size_bytes /= 2;
+    }
+    halved(size_bytes);
   }
 }
 

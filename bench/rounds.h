@@ -28,6 +28,9 @@ struct Rounds {
   std::vector<Row> rows;           // with figures, as the contenders came
   std::vector<std::string> notes;  // contenders that could not run here, why
   int64_t num_checks = 0;          // runs, no ceilings, whose bytes were right
+  // Over 1: given up, for all rounds would take so many times what is left
+  // until the deadline; then there are no rows.
+  double excess = 0;
 };
 
 // Prepares and runs all of them. One that answers kUnimplemented is dropped
@@ -41,16 +44,14 @@ absl::StatusOr<Rounds> RunRounds(const std::vector<Contender>& contenders,
 // give the same order everywhere.
 std::vector<int> OrderOf(int round, int n, uint64_t seed);
 
-// Calls run(size) with `size_bytes`, then with half of it and so on, as long
-// as it says kDeadlineExceeded and the half is at least `least_bytes`; tells
-// `halved` before each new try. The last size runs whatever it takes:
-// `has_to_fit` is false then.
+// Calls run(size, deadline) with `size_bytes` and halves that, as often as the
+// excess says, until it is none; tells `halved` each time. The last size, for
+// which half is under `least_bytes`, runs without a deadline.
 absl::StatusOr<Rounds> RunHalving(
-    int64_t size_bytes, int64_t least_bytes,
+    int64_t size_bytes, int64_t least_bytes, double deadline_seconds,
     const std::function<absl::StatusOr<Rounds>(int64_t size_bytes,
-                                               bool has_to_fit)>& run,
-    const std::function<void(const absl::Status& why, int64_t size_bytes)>&
-        halved);
+                                               double deadline_seconds)>& run,
+    const std::function<void(int64_t size_bytes)>& halved);
 
 }  // namespace penstock::bench
 

@@ -124,44 +124,75 @@ TEST(RoundsTest, TheFirstRoundTellsWhetherAllWillEndInTime) {
   World world;
   RoundsOptions options = world.Options(7);
   options.deadline_seconds = world.now + 70;
-  EXPECT_TRUE(RunRounds({world.Taking("a", 10)}, options).ok());
-  options.deadline_seconds = world.now + 69;
+  EXPECT_EQ(RunRounds({world.Taking("a", 10)}, options)->rows.size(), 1u);
+  options.deadline_seconds = world.now + 35;
   world.ran.clear();
   const auto late = RunRounds({world.Taking("a", 10)}, options);
-  EXPECT_TRUE(absl::IsDeadlineExceeded(late.status())) << late.status();
+  ASSERT_TRUE(late.ok()) << late.status();
+  EXPECT_DOUBLE_EQ(late->excess, 2.8);  // 70 s in 25
+  EXPECT_TRUE(late->rows.empty());
   EXPECT_EQ(world.ran.size(), 1u);
 }
 
-// A machine that takes 1 s a megabyte and round: 7 rounds in 100 s.
-TEST(RoundsTest, TheSizeIsHalvedUntilItFitsNeverTheRounds) {
+// Two of four took 10 s each, which leaves too little for the other rounds.
+TEST(RoundsTest, ARoundThatIsTooSlowIsNotRunToItsEnd) {
   World world;
-  const double deadline = world.now + 100;
+  RoundsOptions options = world.Options(7);
+  options.deadline_seconds = world.now + 100;
+  const auto late = RunRounds({world.Taking("a", 10), world.Taking("b", 10),
+                               world.Taking("c", 10), world.Taking("d", 10)},
+                              options);
+  ASSERT_TRUE(late.ok()) << late.status();
+  EXPECT_EQ(world.ran.size(), 2u);
+  EXPECT_DOUBLE_EQ(late->excess, 3.5);  // 7 rounds of 40 s in 80
+}
+
+struct Halved {
   std::vector<int64_t> sizes;
-  const auto rounds = RunHalving(
-      64, 2,
-      [&](int64_t size, bool has_to_fit) {
-        sizes.push_back(size);
+  absl::StatusOr<Rounds> rounds;
+};
+
+// A machine that takes 1 s a megabyte and round.
+Halved RunOnSlowMachine(int64_t size, double limit_seconds) {
+  World world;
+  Halved halved;
+  halved.rounds = RunHalving(
+      size, 2, world.now + limit_seconds,
+      [&](int64_t size_bytes, double deadline_seconds) {
+        halved.sizes.push_back(size_bytes);
         RoundsOptions options = world.Options(7);
-        options.deadline_seconds = has_to_fit ? deadline : 0;
-        return RunRounds({world.Taking("a", static_cast<double>(size))},
+        options.deadline_seconds = deadline_seconds;
+        return RunRounds({world.Taking("a", static_cast<double>(size_bytes))},
                          options);
       },
-      [](const absl::Status&, int64_t) {});
-  ASSERT_TRUE(rounds.ok()) << rounds.status();
-  // 64 took 64 s; 36 were left, too few for 7 of 32; and so on.
-  EXPECT_THAT(sizes, ElementsAre(64, 32, 16, 8, 4, 2));
-  EXPECT_EQ(rounds->rows[0].seconds.size(), 7u);
+      [](int64_t) {});
+  return halved;
+}
+
+TEST(RoundsTest, TheSizeIsHalvedUntilItFitsNeverTheRounds) {
+  const Halved halved = RunOnSlowMachine(64, 200);
+  ASSERT_TRUE(halved.rounds.ok()) << halved.rounds.status();
+  // 136 s are left, and 7 x 64 s are 3.3 times too long: two halves at once.
+  EXPECT_THAT(halved.sizes, ElementsAre(64, 16));
+  EXPECT_EQ(halved.rounds->rows[0].seconds.size(), 7u);
+}
+
+TEST(RoundsTest, TheLeastSizeRunsWhateverItTakes) {
+  const Halved halved = RunOnSlowMachine(64, 10);
+  ASSERT_TRUE(halved.rounds.ok()) << halved.rounds.status();
+  EXPECT_THAT(halved.sizes, ElementsAre(64, 2));
+  EXPECT_EQ(halved.rounds->rows[0].seconds.size(), 7u);
 }
 
 TEST(RoundsTest, OtherErrorsAreNotTriedAgain) {
   int calls = 0;
   const auto rounds = RunHalving(
-      64, 2,
-      [&calls](int64_t, bool) -> absl::StatusOr<Rounds> {
+      64, 2, 1,
+      [&calls](int64_t, double) -> absl::StatusOr<Rounds> {
         ++calls;
         return absl::DataLossError("wrong");
       },
-      [](const absl::Status&, int64_t) { FAIL(); });
+      [](int64_t) { FAIL(); });
   EXPECT_TRUE(absl::IsDataLoss(rounds.status()));
   EXPECT_EQ(calls, 1);
 }

@@ -43,7 +43,7 @@ class BenchTest(unittest.TestCase):
 
     def run_bench(self, *arguments, **environment):
         variables = dict(penstock_cli.environment(), **environment)
-        return penstock_cli.run(*arguments, cwd=self.folder, env=variables)
+        return penstock_cli.run(*arguments, cwd=self.folder, env=variables, timeout=280)
 
     def fails(self, code, words, *arguments, **environment):
         done = self.run_bench(*arguments, **environment)
