@@ -16,6 +16,7 @@
 #include "api/penstock.h"
 #include "core/dtype.h"
 #include "core/graph_tables.h"
+#include "core/page_populator.h"
 #include "core/status_macros.h"
 #include "core/strided_copy.h"
 
@@ -48,6 +49,26 @@ std::shared_ptr<Storage> MapStorage(const Checkpoint::Opened& opened,
                         [held = pages]() mutable { held.reset(); });
 }
 
+// Fills storages in new memory, whose pages the thread that fills them gets.
+class NewMemorySink : public MemorySink {
+ public:
+  explicit NewMemorySink(const std::vector<Window>& windows)
+      : MemorySink(windows), windows_(windows) {}
+
+  uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot) override {
+    uint8_t* const target = MemorySink::Target(plan, chunk, slot);
+    if (target == nullptr) return nullptr;
+    const Piece& piece = plan.pieces_of(chunk)[0];
+    populator_.Populate(windows_[piece.storage].storage->mutable_bytes(),
+                        absl::MakeSpan(target, chunk.size_bytes));
+    return target;
+  }
+
+ private:
+  const std::vector<Window> windows_;
+  PagePopulator populator_;
+};
+
 // The tree over storages in memory: over `pages` where they hold one.
 absl::StatusOr<Value> LoadTree(const Checkpoint::Opened& opened,
                                const std::shared_ptr<const uint8_t>& pages) {
@@ -69,8 +90,8 @@ absl::StatusOr<Value> LoadTree(const Checkpoint::Opened& opened,
     windows.push_back({mapped ? nullptr : memory, 0});
     storages.push_back(std::move(memory));
   }
-  const Checkpoint::Opened::Run run = opened.NewRun();
-  MemorySink sink(std::move(windows));
+  const Checkpoint::Opened::Run run = opened.NewRun(pages);
+  NewMemorySink sink(windows);
   PENSTOCK_RETURN_IF_ERROR(
       RunPump(plan, opened.names, *run.source, sink, opened.options).status());
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Graph> filled,

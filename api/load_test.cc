@@ -1,6 +1,9 @@
 // Loading everything: into new memory, over pages of the file, into tensors
 // that are there already.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -368,6 +371,109 @@ TEST_F(LoadTest, ReadErrorsOfEveryOperationComeThrough) {
     }
   }
 }
+
+// Larger than what is read before a thread has begun to read ahead, and not in
+// the page cache.
+class ColdLoadTest : public LoadTest {
+ protected:
+  ColdLoadTest() {
+    GraphBuilder b;
+    const NodeId root = b.Dict();
+    for (int i = 0; i < 9; ++i) {
+      // No multiples of a page, a chunk or a sector.
+      const Tensor tensor = Weights(DType::kFloat32, {701 + 13 * i, 1003}, i);
+      EXPECT_TRUE(
+          b.SetItem(root, b.Str(absl::StrCat("t", i)), b.Tensor(tensor)).ok());
+      const Tensor small = Weights(DType::kFloat32, {77 + i}, 100 + i);
+      EXPECT_TRUE(
+          b.SetItem(root, b.Str(absl::StrCat("b", i)), b.Tensor(small)).ok());
+    }
+    large_ = *std::move(b).Finish(root);
+    expected_large_ = *StateDict::FromValue(large_);
+  }
+
+  std::string LargePath(const Case& of) {
+    const std::string path = directory_ + "/large." + of.name;
+    SaveOptions options = SaveOptionsFor(path);
+    options.codec = of.codec;
+    EXPECT_TRUE(Save(large_, path, options).ok());
+    return path;
+  }
+  static void Evict(const std::string& path) {
+    const int fd = open(path.c_str(), O_RDONLY);
+    ASSERT_GE(fd, 0);
+    ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    close(fd);
+  }
+
+  Value large_;
+  StateDict expected_large_;
+};
+
+TEST_P(ColdLoadTest, GivesTheSameBytesHoweverItIsLoaded) {
+  for (const Case& of : Cases()) {
+    SCOPED_TRACE(of.name);
+    RunOptions options;
+    options.threads = GetParam();
+    const std::string path = LargePath(of);
+    const auto file = Checkpoint::Open(path, options);
+    ASSERT_TRUE(file.ok()) << file.status();
+    Evict(path);
+    const auto loaded = file->Load();
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_TRUE(Compare(large_, *loaded).ok()) << Compare(large_, *loaded);
+    Evict(path);
+    StateDict target = EmptyLike(expected_large_);
+    ASSERT_TRUE(file->LoadInto(target, Strictness::kStrict).ok());
+    ExpectSame(expected_large_, target);
+    Evict(path);
+    const auto mapped = file->LoadMapped();
+    ASSERT_TRUE(mapped.ok()) << mapped.status();
+    EXPECT_TRUE(Compare(large_, *mapped).ok()) << Compare(large_, *mapped);
+    Evict(path);
+    const auto report = Verify(path, options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_TRUE(report->findings.empty()) << report->findings[0];
+  }
+}
+
+// The same error as from the page cache, whichever of the reads fails first.
+TEST_P(ColdLoadTest, SaysTheSameOfDamageAndOfAFileThatBecameShorter) {
+  for (const Case& of : Cases()) {
+    SCOPED_TRACE(of.name);
+    RunOptions options;
+    options.threads = GetParam();
+    const std::string path = LargePath(of);
+    const int64_t size = std::filesystem::file_size(path);
+    const auto file = Checkpoint::Open(path, options);
+    ASSERT_TRUE(file.ok()) << file.status();
+    for (const bool shorter : {false, true}) {
+      if (shorter) {
+        std::filesystem::resize_file(path, size / 2 + 77);
+      } else {
+        const int fd = open(path.c_str(), O_RDWR);
+        for (const int64_t at : {size / 3, size * 2 / 3}) {
+          char bytes[8] = {};
+          ASSERT_EQ(pread(fd, bytes, 8, at), 8);
+          for (char& byte : bytes) byte ^= 0x5A;
+          ASSERT_EQ(pwrite(fd, bytes, 8, at), 8);
+        }
+        ASSERT_EQ(fdatasync(fd), 0);
+        close(fd);
+      }
+      const absl::Status warm = file->Load().status();
+      EXPECT_EQ(warm.code(), absl::StatusCode::kDataLoss) << warm;
+      Evict(path);
+      EXPECT_EQ(file->Load().status(), warm);
+      Evict(path);
+      StateDict target = EmptyLike(expected_large_);
+      EXPECT_EQ(file->LoadInto(target, Strictness::kStrict).status().code(),
+                absl::StatusCode::kDataLoss);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, ColdLoadTest, testing::Values(1, 2, 8));
 
 }  // namespace
 }  // namespace penstock

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "codec/native_source.h"
 #include "codec/reporting_source.h"
 #include "compat/open_foreign.h"
 #include "compat/origin.h"
@@ -95,7 +96,7 @@ absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,
 absl::Status Checkpoint::Opened::OpenAs(
     FileKind kind, std::shared_ptr<const RandomAccessFile> file) {
   if (kind == FileKind::kNative) {
-    PENSTOCK_ASSIGN_OR_RETURN(native, NativeSource::Open(std::move(file)));
+    PENSTOCK_ASSIGN_OR_RETURN(native, NativeFile::Open(std::move(file)));
     root = native->root();
     for (const auto& [key, value] : native->index().meta) {
       if (key == "writer") writer = value;
@@ -135,11 +136,17 @@ absl::Status Checkpoint::Opened::OpenAs(
   return absl::OkStatus();
 }
 
-Checkpoint::Opened::Run Checkpoint::Opened::NewRun() const {
-  if (native != nullptr) return {nullptr, native.get()};
+Checkpoint::Opened::Run Checkpoint::Opened::NewRun(
+    std::shared_ptr<const uint8_t> pages) const {
   Run run;
-  run.foreign = foreign.new_source();
-  run.source = run.foreign.get();
+  if (native != nullptr) {
+    run.source = std::make_unique<NativeSource>(*native, std::move(pages));
+    return run;
+  }
+  std::unique_ptr<ForeignSource> source = foreign.new_source();
+  if (pages != nullptr) source->UsePages(std::move(pages));
+  run.foreign = source.get();
+  run.source = std::move(source);
   return run;
 }
 

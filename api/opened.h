@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "api/penstock.h"
-#include "codec/native_source.h"
+#include "codec/native_file.h"
 #include "codec/pipeline.h"
 #include "codec/plan.h"
 #include "codec/sink.h"
@@ -51,18 +51,18 @@ absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,
 
 // A file of one of the formats, open. Immutable once opened.
 struct Checkpoint::Opened {
-  // A source for one run: a fresh one where it counts what it has read.
+  // A source for one run.
   struct Run {
-    std::unique_ptr<ForeignSource> foreign;  // null for a native file
-    Source* source = nullptr;
+    std::unique_ptr<Source> source;
+    ForeignSource* foreign = nullptr;  // the same; null for a native file
   };
 
   Format format = Format::kNative;
   RunOptions options;
   std::string path;
   int64_t file_bytes = 0;
-  std::unique_ptr<NativeSource> native;  // null for a foreign file
-  ForeignFile foreign;                   // empty for a native file
+  std::unique_ptr<NativeFile> native;  // null for a foreign file
+  ForeignFile foreign;                 // empty for a native file
   // By storage of a foreign file: where its extent begins, -1: it has none.
   std::vector<int64_t> extent_offsets;
   Value root;
@@ -75,7 +75,8 @@ struct Checkpoint::Opened {
 
   absl::Status OpenAs(FileKind kind,
                       std::shared_ptr<const RandomAccessFile> file);
-  Run NewRun() const;
+  // `pages`, if given, hold all of file(), as RandomAccessFile::Map gives it.
+  Run NewRun(std::shared_ptr<const uint8_t> pages = nullptr) const;
   // The plan that reads every tensor in the order of the file.
   Plan TreePlan() const;
   // Where the bytes [range) of storage `number` lie in file(), if they are

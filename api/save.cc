@@ -169,7 +169,7 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
       report.saved,
       WriteToPath({edited.root, *edited.names, *edited.source, edited.options,
                    destination, DirectoryOf(destination), &opened,
-                   run.foreign.get()}));
+                   run.foreign}));
   report.saved.notes = edited.Notes();
   return report;
 }
@@ -188,7 +188,7 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
   report.num_tensors = edited.num_tensors;
   const WriteJob job{edited.root,    *edited.names,     *edited.source,
                      edited.options, std::string(name), "",
-                     &opened,        run.foreign.get()};
+                     &opened,        run.foreign};
   PENSTOCK_ASSIGN_OR_RETURN(report.saved, WriteTo(job, destination));
   report.saved.notes = edited.Notes();
   report.saved.seconds = SecondsSince(start);

@@ -52,7 +52,7 @@ class Side {
 
   // Once all are added; `names` of the plan's storages.
   absl::Status Start(std::vector<std::string> names, int64_t memory_bytes) {
-    Source* source = run_.source;
+    Source* source = run_.source.get();
     if (!derivations_.empty()) {
       PENSTOCK_ASSIGN_OR_RETURN(
           derived_,

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/types/span.h"
+#include "codec/native_source.h"
 #include "codec/native_test_file.h"
 #include "codec/pipeline.h"
 #include "codec/plan.h"
@@ -544,7 +545,8 @@ TEST(DerivedSourceTest, DerivesFromANativeFile) {
       Derive(View(graph->storages()[0], DType::kFloat32, {750, 1000}, {1, 750}),
              DType::kFloat32),
       Derive(graph->tensor(1), DType::kFloat16)};
-  const auto source = MakeSource(**native, derivations);
+  NativeSource base(**native);
+  const auto source = MakeSource(base, derivations);
   const auto bytes =
       Read(*source, {derivations[0].storage, derivations[1].storage,
                      derivations[2].storage, graph->storages()[1]});

@@ -285,4 +285,12 @@ absl::StatusOr<std::vector<SectionView>> ParseSections(
   return sections;
 }
 
+absl::Status CheckHash(const Hash128& expected, const Hash128& computed,
+                       absl::string_view what) {
+  if (computed == expected) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrFormat("%s hash mismatch: expected %s, computed %s", what,
+                      expected.ToHex(), computed.ToHex()));
+}
+
 }  // namespace penstock

@@ -104,6 +104,11 @@ std::string PackSections(absl::Span<const SectionView> sections);
 absl::StatusOr<std::vector<SectionView>> ParseSections(
     absl::Span<const uint8_t> index);
 
+// OK where both are the same.
+// Errors: kDataLoss "`what` hash mismatch: expected ..., computed ...".
+absl::Status CheckHash(const Hash128& expected, const Hash128& computed,
+                       absl::string_view what);
+
 }  // namespace penstock
 
 #endif  // PENSTOCK_CODEC_FORMAT_H_

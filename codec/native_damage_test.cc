@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codec/format.h"
-#include "codec/native_source.h"
+#include "codec/native_file.h"
 #include "codec/native_test_file.h"
 #include "core/checksum.h"
 #include "gmock/gmock.h"

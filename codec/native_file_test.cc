@@ -187,9 +187,10 @@ TEST_P(NativeFileTest, GivesTheSameBytesFromAFileAsFromMemory) {
   const Value checkpoint = LargeCheckpoint();
   const std::string direct = SaveNativeOrDie(checkpoint, GetParam());
   for (const NativeCodec codec : {NativeCodec::kNone, NativeCodec::kZstd}) {
-    const auto source = OpenNative(SaveNativeOrDie(checkpoint, codec));
-    ASSERT_TRUE(source.ok()) << source.status();
-    const auto again = SaveNative((*source)->root(), Options(), **source);
+    const auto file = OpenNative(SaveNativeOrDie(checkpoint, codec));
+    ASSERT_TRUE(file.ok()) << file.status();
+    NativeSource source(**file);
+    const auto again = SaveNative((*file)->root(), Options(), source);
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_TRUE(*again == direct);
   }
@@ -197,12 +198,13 @@ TEST_P(NativeFileTest, GivesTheSameBytesFromAFileAsFromMemory) {
 
 TEST_P(NativeFileTest, ReadsInStorageOrder) {
   const Value checkpoint = LargeCheckpoint();
-  const auto source = OpenNative(SaveNativeOrDie(checkpoint, GetParam()));
-  ASSERT_TRUE(source.ok()) << source.status();
-  const Plan plan = PlanInOrder((*source)->root().graph()->storages());
+  const auto file = OpenNative(SaveNativeOrDie(checkpoint, GetParam()));
+  ASSERT_TRUE(file.ok()) << file.status();
+  const Plan plan = PlanInOrder((*file)->root().graph()->storages());
+  NativeSource source(**file);
   Slot slot;
   for (const Chunk& chunk : plan.chunks) {
-    const auto bytes = (*source)->Bytes(plan, chunk, slot, nullptr);
+    const auto bytes = source.Bytes(plan, chunk, slot, nullptr);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     int64_t end = 0;
     for (const Piece& piece : plan.pieces_of(chunk)) {
@@ -221,17 +223,18 @@ TEST(NativeSourceTest, DecodesEachSharedChunkOnceInStorageOrder) {
     const DType dtype = i % 2 == 0 ? DType::kBFloat16 : DType::kInt16;
     tensors.emplace_back(dtype, TestStorage(20000, i, Fill::kWeights));
   }
-  const auto source =
+  const auto file =
       OpenNative(SaveNativeOrDie(TestCheckpoint(tensors), NativeCodec::kZstd));
-  ASSERT_TRUE(source.ok()) << source.status();
-  const Plan plan = PlanInOrder((*source)->root().graph()->storages());
+  ASSERT_TRUE(file.ok()) << file.status();
+  const Plan plan = PlanInOrder((*file)->root().graph()->storages());
+  NativeSource source(**file);
   NullSink sink;
   PumpOptions options;
   options.threads = 4;
-  ASSERT_TRUE(Pump(plan, **source, sink, options).ok());
-  const int64_t num_chunks = (*source)->index().chunks.size();
+  ASSERT_TRUE(Pump(plan, source, sink, options).ok());
+  const int64_t num_chunks = (*file)->index().chunks.size();
   EXPECT_GE(num_chunks, 6);
-  EXPECT_LE((*source)->num_shared_decodes(), num_chunks + 2);
+  EXPECT_LE((*file)->cache().num_decoded(), num_chunks + 2);
 }
 
 TEST(NativeSourceTest, ReadsAPartFromTheChunksThatHoldItOnly) {
@@ -247,16 +250,17 @@ TEST(NativeSourceTest, ReadsAPartFromTheChunksThatHoldItOnly) {
     if (static_cast<int64_t>(i) == wanted) continue;
     bytes[index.chunks[i].offset + index.chunks[i].stored_bytes / 2] ^= 1;
   }
-  const auto source = OpenNative(bytes);
-  ASSERT_TRUE(source.ok()) << source.status();
+  const auto file = OpenNative(bytes);
+  ASSERT_TRUE(file.ok()) << file.status();
   const int64_t begin = (2 << 20) + 100;
-  const Plan plan = (*source)->PlanFor({{storage, begin, begin + 70001}});
+  const Plan plan = (*file)->PlanFor({{storage, begin, begin + 70001}});
   EXPECT_EQ(plan.total_bytes, 70001);
   ASSERT_EQ(plan.chunks.size(), 1);
   auto target = Storage::Allocate(70001);
   ASSERT_TRUE(target.ok());
   MemorySink sink({{*target, begin}});
-  const auto stats = Pump(plan, **source, sink, {});
+  NativeSource source(**file);
+  const auto stats = Pump(plan, source, sink, {});
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_EQ(
       absl::Span<const uint8_t>((*target)->mutable_bytes()),

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "codec/native_source.h"
+#include "codec/native_file.h"
 #include "codec/native_test_file.h"
 
 namespace penstock {
@@ -17,14 +17,13 @@ namespace {
 constexpr int64_t kMaxRawBytes = 1 << 20;
 
 void OpenAndRead(const std::string& bytes) {
-  const absl::StatusOr<std::unique_ptr<NativeSource>> source =
-      OpenNative(bytes);
-  if (!source.ok()) return;
+  const absl::StatusOr<std::unique_ptr<NativeFile>> file = OpenNative(bytes);
+  if (!file.ok()) return;
   // Both may find damage.
-  (void)(*source)->VerifyGlue();
-  if ((*source)->FilePlan().total_bytes > kMaxRawBytes) return;
+  (void)(*file)->VerifyGlue();
+  if ((*file)->FilePlan().total_bytes > kMaxRawBytes) return;
   Slot slot;
-  (void)ReadNative(**source, slot);
+  (void)ReadNative(**file, slot);
 }
 
 }  // namespace

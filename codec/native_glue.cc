@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "codec/format.h"
-#include "codec/native_source.h"
+#include "codec/native_file.h"
 #include "core/checksum.h"
 #include "core/status_macros.h"
 
@@ -29,11 +29,8 @@ class GlueReader {
       position_ = chunk.offset + chunk.stored_bytes;
     }
     PENSTOCK_RETURN_IF_ERROR(CheckFrameEnds());
-    const Hash128 computed = hasher_.Digest();
-    if (computed == index_.glue_hash) return absl::OkStatus();
-    return absl::DataLossError(absl::StrFormat(
-        "bytes between chunks: hash mismatch: expected %s, computed %s",
-        index_.glue_hash.ToHex(), computed.ToHex()));
+    return CheckHash(index_.glue_hash, hasher_.Digest(),
+                     "bytes between chunks:");
   }
 
  private:
@@ -97,7 +94,7 @@ class GlueReader {
 
 }  // namespace
 
-absl::Status NativeSource::VerifyGlue() const {
+absl::Status NativeFile::VerifyGlue() const {
   const absl::Status status = GlueReader(*file_, index_).Run();
   return status.ok() ? status : Annotate(status, file_->path());
 }

@@ -7,8 +7,6 @@
 
 #include "absl/strings/str_format.h"
 #include "codec/chunk_codec.h"
-#include "codec/format.h"
-#include "codec/native_index.h"
 #include "core/checked.h"
 #include "core/checksum.h"
 #include "core/status_macros.h"
@@ -16,212 +14,91 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kMaxCachedChunks = 8;
-constexpr int64_t kMaxCachedBytes = 8 << 20;
-
-absl::Status CheckHash(const Hash128& expected, absl::Span<const uint8_t> bytes,
-                       int64_t seed, absl::string_view what) {
-  const Hash128 computed = HashOf(bytes, static_cast<uint64_t>(seed));
-  if (computed == expected) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrFormat("%s hash mismatch: expected %s, computed %s", what,
-                      expected.ToHex(), computed.ToHex()));
-}
-
-absl::StatusOr<Header> ReadHeader(const RandomAccessFile& file) {
-  std::vector<uint8_t> bytes(std::min(kHeaderBytes, file.size_bytes()));
-  PENSTOCK_RETURN_IF_ERROR(file.Read(0, absl::MakeSpan(bytes)));
-  if (!IsNativeStart(bytes)) {
-    return absl::DataLossError("not a Penstock file: no Penstock header");
-  }
-  if (file.size_bytes() < kHeaderBytes + kFrameHeaderBytes + kFooterBytes) {
-    return absl::DataLossError(
-        absl::StrFormat("file ends at %d, footer missing: is the download or "
-                        "copy incomplete?",
-                        file.size_bytes()));
-  }
-  return ParseHeader(bytes);
-}
-
-absl::StatusOr<Footer> ReadFooter(const RandomAccessFile& file) {
-  std::vector<uint8_t> bytes(kFooterBytes);
-  PENSTOCK_RETURN_IF_ERROR(
-      file.Read(file.size_bytes() - kFooterBytes, absl::MakeSpan(bytes)));
-  return ParseFooter(bytes, file.size_bytes());
-}
-
-absl::StatusOr<NativeIndex> ReadIndex(const RandomAccessFile& file) {
-  PENSTOCK_ASSIGN_OR_RETURN(const Header header, ReadHeader(file));
-  PENSTOCK_ASSIGN_OR_RETURN(const Footer footer, ReadFooter(file));
-  std::vector<uint8_t> frame(kFrameHeaderBytes + footer.index_bytes);
-  const int64_t data_end = footer.index_offset - kFrameHeaderBytes;
-  PENSTOCK_RETURN_IF_ERROR(file.Read(data_end, absl::MakeSpan(frame)));
-  const std::string expected = PackFrameHeader(kIndexFrame, footer.index_bytes);
-  if (std::memcmp(frame.data(), expected.data(), expected.size()) != 0) {
-    return absl::DataLossError(absl::StrFormat(
-        "index at offset %d: frame header is damaged", data_end));
-  }
-  const absl::Span<const uint8_t> payload =
-      absl::MakeConstSpan(frame).subspan(kFrameHeaderBytes);
-  absl::Status status = CheckHash(footer.index_hash, payload, 0, "index");
-  if (status.ok()) {
-    absl::StatusOr<NativeIndex> index =
-        ParseIndex(payload, header.chunk_bytes, data_end);
-    if (index.ok()) return index;
-    status = index.status();
-  }
-  return Annotate(status,
-                  absl::StrFormat("index at offset %d", footer.index_offset));
-}
-
-int64_t MaxChunkBytes(const NativeIndex& index) {
-  int64_t most = kChunkBytes;
-  for (const FileChunk& chunk : index.chunks) {
-    most = std::max<int64_t>(most, chunk.raw_bytes);
-  }
-  return most;
-}
-
-// A piece of the plan being made, and the chunk of the file that it is in.
-struct Part {
-  int64_t chunk = 0;
-  int64_t file_storage = 0;
-  Piece piece;
-  bool operator<(const Part& other) const {
-    if (chunk != other.chunk) return chunk < other.chunk;
-    if (file_storage != other.file_storage) {
-      return file_storage < other.file_storage;
-    }
-    return piece.begin < other.piece.begin;
-  }
-};
-
-std::vector<Part> PartsOf(absl::Span<const StorageRange> ranges,
-                          const NativeIndex& index) {
-  std::vector<Part> parts;
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    const StorageRange& range = ranges[i];
-    const FileStorage& storage = index.storages[range.storage];
-    PENSTOCK_CHECK(
-        range.begin <= range.end &&
-        RangeFits(range.begin, range.end - range.begin, storage.size_bytes));
-    int64_t begin = range.begin;
-    while (begin < range.end) {
-      Part part;
-      const int64_t skipped = begin / index.chunk_bytes;  // 0 in a shared chunk
-      part.chunk = storage.first_chunk + skipped;
-      part.file_storage = range.storage;
-      part.piece.storage = static_cast<int64_t>(i);
-      part.piece.begin = begin;
-      part.piece.size =
-          std::min(range.end, (skipped + 1) * index.chunk_bytes) - begin;
-      begin += part.piece.size;
-      parts.push_back(part);
-    }
-  }
-  std::stable_sort(parts.begin(), parts.end());
-  return parts;
-}
+constexpr int64_t kNotPlanned = -1;  // in the place of a chunk's number
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<NativeSource>> NativeSource::Open(
-    std::shared_ptr<const RandomAccessFile> file) {
-  absl::StatusOr<NativeIndex> index = ReadIndex(*file);
-  if (!index.ok()) return Annotate(index.status(), file->path());
-  return std::unique_ptr<NativeSource>(
-      new NativeSource(std::move(file), *std::move(index)));
-}
+NativeSource::NativeSource(const NativeFile& file,
+                           std::shared_ptr<const uint8_t> pages)
+    : native_(file),
+      index_(file.index()),
+      file_(file.file()),
+      pages_(std::move(pages)) {}
 
-NativeSource::NativeSource(std::shared_ptr<const RandomAccessFile> file,
-                           NativeIndex index)
-    : file_(std::move(file)),
-      index_(std::move(index)),
-      max_chunk_bytes_(MaxChunkBytes(index_)),
-      cache_(std::clamp<int64_t>(kMaxCachedBytes / max_chunk_bytes_, 1,
-                                 kMaxCachedChunks)) {}
-
-Plan NativeSource::PlanForFirst(size_t num_storages) const {
-  std::vector<StorageRange> ranges;
-  ranges.reserve(num_storages);
-  for (size_t i = 0; i < num_storages; ++i) {
-    ranges.push_back(
-        {static_cast<int64_t>(i), 0, index_.storages[i].size_bytes});
-  }
-  return PlanFor(ranges);
-}
-
-Plan NativeSource::TreePlan() const {
-  return PlanForFirst(index_.graph->storages().size());
-}
-
-Plan NativeSource::FilePlan() const {
-  return PlanForFirst(index_.storages.size());
-}
-
-Plan NativeSource::PlanFor(absl::Span<const StorageRange> ranges) const {
-  Plan plan;
-  plan.storages.reserve(ranges.size());
-  for (const StorageRange& range : ranges) {
-    plan.storages.push_back(index_.storage(range.storage));
-  }
-  const std::vector<Part> parts = PartsOf(ranges, index_);
-  std::vector<Piece> pieces;
-  int64_t size = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t offset = AlignUp(size, kPieceAlignment);
-    // Overlapping ranges may want more of a chunk than it has.
-    if (!pieces.empty() &&
-        (parts[i].chunk != parts[i - 1].chunk ||
-         !RangeFits(offset, parts[i].piece.size, index_.chunk_bytes))) {
-      plan.Append(pieces);
-      pieces.clear();
-      size = 0;
+void NativeSource::Start(const Plan& plan, const RunLimits& limits) {
+  ahead_.reset();
+  if (pages_ != nullptr) return;
+  std::vector<ChunkRange> wanted;
+  for (const Chunk& chunk : plan.chunks) {
+    if (!CheckPieces(plan, chunk).ok()) continue;
+    const int64_t exact = ExactChunk(plan, chunk);
+    if (exact >= 0) {
+      wanted.push_back({chunk.number, RangeOf(exact)});
+      continue;
     }
-    pieces.push_back(parts[i].piece);
-    size = AlignUp(size, kPieceAlignment) + parts[i].piece.size;
+    for (const Piece& piece : plan.pieces_of(chunk)) {
+      ForEachPart(plan.storages[piece.storage]->file_number(), piece,
+                  [&](const Part& part) {
+                    if (part.is_whole) {
+                      wanted.push_back({chunk.number, RangeOf(part.number)});
+                    }
+                    return absl::OkStatus();
+                  })
+          .IgnoreError();
+    }
   }
-  if (!pieces.empty()) plan.Append(pieces);
-  return plan;
+  ahead_ = ReadAhead::Start(std::move(wanted), limits);
 }
 
-int64_t NativeSource::StoredBytes(int64_t storage) const {
-  const FileStorage& row = index_.storages[storage];
-  if (row.size_bytes == 0) return 0;
-  const int64_t num_chunks = index_.NumChunksOf(row);
-  if (num_chunks == 1) {
-    const FileChunk& chunk = index_.chunks[row.first_chunk];
-    // Both factors are below 2^27.
-    return row.size_bytes * chunk.stored_bytes / chunk.raw_bytes;
+absl::Status NativeSource::Finish() {
+  ahead_.reset();
+  return absl::OkStatus();
+}
+
+FileRange NativeSource::RangeOf(int64_t number) const {
+  const FileChunk& chunk = index_.chunks[number];
+  return {&file_, chunk.offset, chunk.stored_bytes};
+}
+
+// The stored bytes of chunk `number` of the file, where they are at hand for
+// chunk `planned` of the plan.
+LentBytes NativeSource::Lend(int64_t number, int64_t planned) {
+  const FileRange range = RangeOf(number);
+  if (pages_ != nullptr) {
+    return LentBytes(
+        absl::MakeConstSpan(pages_.get() + range.offset, range.size_bytes));
   }
-  int64_t total = 0;
-  for (int64_t i = 0; i < num_chunks; ++i) {
-    total += index_.chunks[row.first_chunk + i].stored_bytes;
-  }
-  return total;
+  return ahead_ == nullptr ? LentBytes() : ahead_->Take(planned, range);
 }
 
 absl::StatusOr<absl::Span<const uint8_t>> NativeSource::Bytes(
     const Plan& plan, const Chunk& chunk, Slot& slot, uint8_t* target) {
-  for (const Piece& piece : plan.pieces_of(chunk)) {
-    PENSTOCK_RETURN_IF_ERROR(CheckPiece(plan, piece));
+  PENSTOCK_RETURN_IF_ERROR(CheckPieces(plan, chunk));
+  const int64_t number = ExactChunk(plan, chunk);
+  LentBytes lent;
+  if (number >= 0) {
+    lent = Lend(number, chunk.number);
+    if (target == nullptr && pages_ != nullptr &&
+        index_.chunks[number].coded == 0) {
+      PENSTOCK_RETURN_IF_ERROR(InFile(number, VerifyRaw(number, lent.whole())));
+      return lent.whole();
+    }
   }
   if (target == nullptr) {
     slot.raw.Reserve(chunk.size_bytes);
     target = slot.raw.data();
   }
   const absl::Span<uint8_t> out(target, chunk.size_bytes);
-  const int64_t number = ExactChunk(plan, chunk);
   if (number >= 0) {
-    PENSTOCK_RETURN_IF_ERROR(ReadChunk(number, slot, out));
+    PENSTOCK_RETURN_IF_ERROR(ReadChunk(number, lent, slot, out));
     return out;
   }
   int64_t end = 0;
   for (const Piece& piece : plan.pieces_of(chunk)) {
     std::memset(target + end, 0, piece.offset - end);
     PENSTOCK_RETURN_IF_ERROR(
-        CopyPiece(plan.storages[piece.storage]->file_number(), piece, slot,
-                  target + piece.offset));
+        CopyPiece(plan.storages[piece.storage]->file_number(), piece,
+                  chunk.number, slot, target + piece.offset));
     end = piece.offset + piece.size;
   }
   return out;
@@ -240,16 +117,26 @@ absl::Status NativeSource::Sample(const Storage& storage, int64_t begin,
       index_.chunks[row.first_chunk + begin / index_.chunk_bytes];
   const int64_t in_chunk = row.offset_in_chunk + begin % index_.chunk_bytes;
   if (first.coded == 0 && RangeFits(in_chunk, piece.size, first.raw_bytes)) {
-    return file_->Read(first.offset + in_chunk, out);
+    return file_.Read(first.offset + in_chunk, out);
   }
   MutexLock lock(sample_mutex_);
-  return CopyPiece(storage.file_number(), piece, sample_slot_, out.data());
+  return CopyPiece(storage.file_number(), piece, kNotPlanned, sample_slot_,
+                   out.data());
 }
 
 int64_t NativeSource::SlotBytes() const {
   // Input, planes, a chunk of the cache in this slot's hands, and raw.
-  return MaxStoredBytes(max_chunk_bytes_) + 2 * max_chunk_bytes_ +
-         std::max(max_chunk_bytes_, kRunBytes);
+  const int64_t chunk_bytes = native_.max_chunk_bytes();
+  return MaxStoredBytes(chunk_bytes) + 2 * chunk_bytes +
+         std::max(chunk_bytes, kRunBytes);
+}
+
+absl::Status NativeSource::CheckPieces(const Plan& plan,
+                                       const Chunk& chunk) const {
+  for (const Piece& piece : plan.pieces_of(chunk)) {
+    PENSTOCK_RETURN_IF_ERROR(CheckPiece(plan, piece));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status NativeSource::CheckPiece(const Plan& plan,
@@ -261,7 +148,7 @@ absl::Status NativeSource::CheckPiece(const Plan& plan,
       !RangeFits(piece.begin, piece.size, storage.size_bytes())) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "%s: bytes [%d, +%d) of storage %d of %d bytes are not of this file",
-        file_->path(), piece.begin, piece.size, number, storage.size_bytes()));
+        file_.path(), piece.begin, piece.size, number, storage.size_bytes()));
   }
   return absl::OkStatus();
 }
@@ -283,59 +170,101 @@ int64_t NativeSource::ExactChunk(const Plan& plan, const Chunk& chunk) const {
   return number;
 }
 
-// Bytes of storage `storage` of the file to `out`, from all chunks they are in.
-absl::Status NativeSource::CopyPiece(int64_t storage, const Piece& piece,
-                                     Slot& slot, uint8_t* out) {
+// The chunks of the file that bytes of storage `storage` of the file are in.
+absl::Status NativeSource::ForEachPart(
+    int64_t storage, const Piece& piece,
+    absl::FunctionRef<absl::Status(const Part&)> use) const {
   const FileStorage& row = index_.storages[storage];
   const int64_t end = piece.begin + piece.size;
   for (int64_t begin = piece.begin; begin < end;) {
-    const int64_t number = row.first_chunk + begin / index_.chunk_bytes;
-    const int64_t raw_bytes = index_.chunks[number].raw_bytes;
-    const int64_t from = row.offset_in_chunk + begin % index_.chunk_bytes;
-    const int64_t size = std::min(raw_bytes - from, end - begin);
-    if (size == raw_bytes) {
-      PENSTOCK_RETURN_IF_ERROR(
-          ReadChunk(number, slot, absl::MakeSpan(out, size)));
-    } else {
-      PENSTOCK_ASSIGN_OR_RETURN(
-          const std::shared_ptr<const AlignedBuffer> bytes,
-          cache_.Get(number, raw_bytes, [&](absl::Span<uint8_t> decoded) {
-            return ReadChunk(number, slot, decoded);
-          }));
-      std::memcpy(out, bytes->data() + from, size);
-    }
-    out += size;
-    begin += size;
+    Part part;
+    part.number = row.first_chunk + begin / index_.chunk_bytes;
+    const int64_t raw_bytes = index_.chunks[part.number].raw_bytes;
+    part.begin = row.offset_in_chunk + begin % index_.chunk_bytes;
+    part.size = std::min(raw_bytes - part.begin, end - begin);
+    part.is_whole = part.size == raw_bytes;
+    PENSTOCK_RETURN_IF_ERROR(use(part));
+    begin += part.size;
   }
   return absl::OkStatus();
 }
 
-absl::Status NativeSource::ReadChunk(int64_t number, Slot& slot,
-                                     absl::Span<uint8_t> out) const {
-  const absl::Status status = DecodeInto(number, slot, out);
+// Bytes of storage `storage` of the file to `out`, for chunk `planned`.
+absl::Status NativeSource::CopyPiece(int64_t storage, const Piece& piece,
+                                     int64_t planned, Slot& slot,
+                                     uint8_t* out) {
+  return ForEachPart(storage, piece, [&](const Part& part) -> absl::Status {
+    uint8_t* const to = out;
+    out += part.size;
+    if (part.is_whole) {
+      return ReadChunk(part.number, Lend(part.number, planned), slot,
+                       absl::MakeSpan(to, part.size));
+    }
+    PENSTOCK_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const AlignedBuffer> bytes,
+        native_.cache().Get(part.number, index_.chunks[part.number].raw_bytes,
+                            [&](absl::Span<uint8_t> decoded) {
+                              return ReadChunk(part.number,
+                                               Lend(part.number, kNotPlanned),
+                                               slot, decoded);
+                            }));
+    std::memcpy(to, bytes->data() + part.begin, part.size);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status NativeSource::InFile(int64_t number,
+                                  const absl::Status& status) const {
   if (status.ok()) return status;
   const FileChunk& chunk = index_.chunks[number];
   return Annotate(
       status,
-      absl::StrFormat("%s: chunk %d at offset %d, storage %d", file_->path(),
+      absl::StrFormat("%s: chunk %d at offset %d, storage %d", file_.path(),
                       number, chunk.offset, chunk.first_storage));
 }
 
-absl::Status NativeSource::DecodeInto(int64_t number, Slot& slot,
-                                      absl::Span<uint8_t> out) const {
+absl::Status NativeSource::ReadChunk(int64_t number, const LentBytes& lent,
+                                     Slot& slot,
+                                     absl::Span<uint8_t> out) const {
+  return InFile(number, index_.chunks[number].coded == 0
+                            ? ReadRaw(number, lent, out)
+                            : ReadCoded(number, lent, slot, out));
+}
+
+absl::Status NativeSource::VerifyRaw(int64_t number,
+                                     absl::Span<const uint8_t> bytes) const {
+  return CheckHash(index_.chunks[number].stored_hash,
+                   HashOf(bytes, static_cast<uint64_t>(number)), "stored");
+}
+
+absl::Status NativeSource::ReadRaw(int64_t number, const LentBytes& lent,
+                                   absl::Span<uint8_t> out) const {
+  Hasher hasher(static_cast<uint64_t>(number));
+  PENSTOCK_RETURN_IF_ERROR(ReadInTiles(
+      RangeOf(number), lent, out.data(),
+      [&](absl::Span<const uint8_t> tile) { hasher.Update(tile); }));
+  return CheckHash(index_.chunks[number].stored_hash, hasher.Digest(),
+                   "stored");
+}
+
+absl::Status NativeSource::ReadCoded(int64_t number, const LentBytes& lent,
+                                     Slot& slot,
+                                     absl::Span<uint8_t> out) const {
   const FileChunk& chunk = index_.chunks[number];
-  if (chunk.coded == 0) {
-    PENSTOCK_RETURN_IF_ERROR(file_->Read(chunk.offset, out));
-    return CheckHash(chunk.stored_hash, out, number, "stored");
+  const uint64_t seed = static_cast<uint64_t>(number);
+  absl::Span<const uint8_t> stored = lent.whole();
+  if (stored.empty()) {
+    slot.input.Reserve(chunk.stored_bytes);
+    PENSTOCK_RETURN_IF_ERROR(ReadInTiles(RangeOf(number), lent,
+                                         slot.input.data(),
+                                         [](absl::Span<const uint8_t>) {}));
+    stored = absl::MakeConstSpan(slot.input.data(), chunk.stored_bytes);
   }
-  slot.input.Reserve(chunk.stored_bytes);
-  const absl::Span<uint8_t> stored(slot.input.data(), chunk.stored_bytes);
-  PENSTOCK_RETURN_IF_ERROR(file_->Read(chunk.offset, stored));
   PENSTOCK_RETURN_IF_ERROR(
-      CheckHash(chunk.stored_hash, stored, number, "stored"));
+      CheckHash(chunk.stored_hash, HashOf(stored, seed), "stored"));
   PENSTOCK_RETURN_IF_ERROR(DecodeChunk(stored, index_.CodingOf(chunk),
                                        slot.decompressor, slot.planes, out));
-  return CheckHash(chunk.raw_hash, out, number, "raw");
+  return CheckHash(chunk.raw_hash, penstock::HashOf(out, seed), "raw");
 }
 
 }  // namespace penstock

@@ -1,68 +1,37 @@
-// NativeSource: reads a .pstk file.
+// NativeSource: reads the payload of a .pstk file.
 
 #ifndef PENSTOCK_CODEC_NATIVE_SOURCE_H_
 #define PENSTOCK_CODEC_NATIVE_SOURCE_H_
 
 #include <cstdint>
 #include <memory>
-#include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "codec/chunk_cache.h"
-#include "codec/native_tables.h"
+#include "codec/native_file.h"
 #include "codec/plan.h"
+#include "codec/read_ahead.h"
 #include "codec/slot.h"
 #include "codec/source.h"
 #include "core/file.h"
 #include "core/mutex.h"
-#include "core/value.h"
 
 namespace penstock {
 
-// Bytes [begin, end) of storage `storage` of a file.
-struct StorageRange {
-  int64_t storage = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
-};
-
-// An open .pstk file. Header, footer and index are read, verified and proven;
-// payload is read when asked for, each chunk verified before and after it is
-// decoded. Thread-safe.
+// Reads payload of an open .pstk file for one run: each chunk is verified
+// before and after it is decoded. Thread-safe. One per run.
 class NativeSource : public Source {
  public:
-  // Errors, with the file's path: kDataLoss (no .pstk, truncated, damaged);
-  // kUnimplemented (a newer version, an unknown required feature or section);
-  // kResourceExhausted (an index over kMaxIndexBytes); the file's own.
-  static absl::StatusOr<std::unique_ptr<NativeSource>> Open(
-      std::shared_ptr<const RandomAccessFile> file);
+  // `file` outlives it. Of `pages`, if given, which hold the whole file as
+  // RandomAccessFile::Map gives it, bytes are lent as they are; nothing is
+  // read.
+  explicit NativeSource(const NativeFile& file,
+                        std::shared_ptr<const uint8_t> pages = nullptr);
 
-  const NativeIndex& index() const { return index_; }
-  // The checkpoint. Its storages are in the file.
-  Value root() const { return Value(index_.graph, 0); }
-  const RandomAccessFile& file() const { return *file_; }
-
-  // Every storage of the tree, in file order.
-  Plan TreePlan() const;
-  // Attachments too: chunk i of the plan is chunk i of the file. For verifying.
-  Plan FilePlan() const;
-
-  // Some bytes, in file order, touching no chunk without them. Storage i of the
-  // plan is that of ranges[i]; ranges must fit their storages.
-  Plan PlanFor(absl::Span<const StorageRange> ranges) const;
-
-  // Bytes that a storage takes in the file; its share of a chunk with others.
-  int64_t StoredBytes(int64_t storage) const;
-
-  // Proves what no chunk covers: the header, the frames around raw payload,
-  // padding that must be zero. Together with a run over FilePlan() every byte
-  // of the file has been verified then. Errors: kDataLoss, with the file's
-  // path; the file's own.
-  absl::Status VerifyGlue() const;
-
+  void Start(const Plan& plan, const RunLimits& limits) override;
   // Any plan over storages of this file. Where its chunks are not those of the
   // file, parts are copied out of a few chunks that are kept decoded.
   // Errors: kDataLoss "chunk 17 at offset 73400320, storage 5: stored hash
@@ -76,27 +45,42 @@ class NativeSource : public Source {
   // only the bytes, unverified.
   absl::Status Sample(const Storage& storage, int64_t begin,
                       absl::Span<uint8_t> out) override;
+  absl::Status Finish() override;
   int64_t SlotBytes() const override;
 
-  int64_t num_shared_decodes() const { return cache_.num_decoded(); }
-
  private:
-  NativeSource(std::shared_ptr<const RandomAccessFile> file, NativeIndex index);
+  // Bytes [begin, begin + size) of a chunk of the file.
+  struct Part {
+    int64_t number = 0;
+    int64_t begin = 0;
+    int64_t size = 0;
+    bool is_whole = false;
+  };
 
-  Plan PlanForFirst(size_t num_storages) const;
+  FileRange RangeOf(int64_t number) const;
+  LentBytes Lend(int64_t number, int64_t planned);
+  absl::Status CheckPieces(const Plan& plan, const Chunk& chunk) const;
   absl::Status CheckPiece(const Plan& plan, const Piece& piece) const;
   int64_t ExactChunk(const Plan& plan, const Chunk& chunk) const;
-  absl::Status CopyPiece(int64_t storage, const Piece& piece, Slot& slot,
-                         uint8_t* out);
-  absl::Status ReadChunk(int64_t number, Slot& slot,
+  absl::Status ForEachPart(
+      int64_t storage, const Piece& piece,
+      absl::FunctionRef<absl::Status(const Part&)> use) const;
+  absl::Status CopyPiece(int64_t storage, const Piece& piece, int64_t planned,
+                         Slot& slot, uint8_t* out);
+  absl::Status InFile(int64_t number, const absl::Status& status) const;
+  absl::Status VerifyRaw(int64_t number, absl::Span<const uint8_t> bytes) const;
+  absl::Status ReadChunk(int64_t number, const LentBytes& lent, Slot& slot,
                          absl::Span<uint8_t> out) const;
-  absl::Status DecodeInto(int64_t number, Slot& slot,
-                          absl::Span<uint8_t> out) const;
+  absl::Status ReadRaw(int64_t number, const LentBytes& lent,
+                       absl::Span<uint8_t> out) const;
+  absl::Status ReadCoded(int64_t number, const LentBytes& lent, Slot& slot,
+                         absl::Span<uint8_t> out) const;
 
-  const std::shared_ptr<const RandomAccessFile> file_;
-  const NativeIndex index_;
-  const int64_t max_chunk_bytes_;  // raw, of the file's
-  ChunkCache cache_;
+  const NativeFile& native_;
+  const NativeIndex& index_;  // of native_
+  const RandomAccessFile& file_;
+  const std::shared_ptr<const uint8_t> pages_;
+  std::unique_ptr<ReadAhead> ahead_;
   Mutex sample_mutex_;
   Slot sample_slot_ ABSL_GUARDED_BY(sample_mutex_);
 };

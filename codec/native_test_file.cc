@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codec/format.h"
+#include "codec/native_source.h"
 #include "codec/pipeline.h"
 #include "codec/sink.h"
 #include "core/checksum.h"
@@ -155,41 +156,43 @@ std::string SaveNativeOrDie(const Value& checkpoint, NativeCodec codec) {
   return OrDie(SaveNative(checkpoint, options, source));
 }
 
-absl::StatusOr<std::unique_ptr<NativeSource>> OpenNative(
+absl::StatusOr<std::unique_ptr<NativeFile>> OpenNative(
     const std::string& bytes) {
-  return NativeSource::Open(FileFromString(bytes, "test.pstk"));
+  return NativeFile::Open(FileFromString(bytes, "test.pstk"));
 }
 
 absl::StatusOr<Value> LoadNative(const std::string& bytes, int threads) {
-  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<NativeSource> source,
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<NativeFile> file,
                             OpenNative(bytes));
   std::vector<MemorySink::Window> windows;
   std::vector<std::shared_ptr<const Storage>> storages;
-  for (const auto& in_file : source->root().graph()->storages()) {
+  for (const auto& in_file : file->root().graph()->storages()) {
     PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<Storage> storage,
                               Storage::Allocate(in_file->size_bytes()));
     storage->set_location(in_file->location());
     storages.push_back(storage);
     windows.push_back({storage, 0});
   }
+  NativeSource source(*file);
   MemorySink sink(std::move(windows));
   PumpOptions options;
   options.threads = threads;
   PENSTOCK_RETURN_IF_ERROR(
-      Pump(source->FilePlan(), *source, sink, options).status());
+      Pump(file->FilePlan(), source, sink, options).status());
   PENSTOCK_ASSIGN_OR_RETURN(
       std::shared_ptr<const Graph> graph,
-      source->root().graph()->WithStorages(std::move(storages)));
+      file->root().graph()->WithStorages(std::move(storages)));
   return Value(std::move(graph), 0);
 }
 
-absl::StatusOr<std::vector<std::string>> ReadNative(NativeSource& source,
+absl::StatusOr<std::vector<std::string>> ReadNative(const NativeFile& file,
                                                     Slot& slot) {
+  NativeSource source(file);
   std::vector<std::string> storages;
-  for (const FileStorage& storage : source.index().storages) {
+  for (const FileStorage& storage : file.index().storages) {
     storages.emplace_back(storage.size_bytes, '\xA5');
   }
-  const Plan plan = source.FilePlan();
+  const Plan plan = file.FilePlan();
   for (const Chunk& chunk : plan.chunks) {
     PENSTOCK_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes,
                               source.Bytes(plan, chunk, slot, nullptr));
@@ -202,10 +205,10 @@ absl::StatusOr<std::vector<std::string>> ReadNative(NativeSource& source,
 }
 
 absl::Status VerifyNative(const std::string& bytes, Slot& slot) {
-  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<NativeSource> source,
+  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<NativeFile> file,
                             OpenNative(bytes));
-  PENSTOCK_RETURN_IF_ERROR(source->VerifyGlue());
-  return ReadNative(*source, slot).status();
+  PENSTOCK_RETURN_IF_ERROR(file->VerifyGlue());
+  return ReadNative(*file, slot).status();
 }
 
 std::string FixHashes(std::string bytes) {

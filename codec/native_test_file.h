@@ -12,8 +12,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "codec/native_file.h"
 #include "codec/native_sink.h"
-#include "codec/native_source.h"
+#include "codec/slot.h"
 #include "codec/source.h"
 #include "core/storage.h"
 #include "core/value.h"
@@ -45,14 +46,14 @@ absl::StatusOr<std::string> SaveNative(const Value& checkpoint,
                                        Source& source, int threads = 2);
 std::string SaveNativeOrDie(const Value& checkpoint, NativeCodec codec);
 
-absl::StatusOr<std::unique_ptr<NativeSource>> OpenNative(
+absl::StatusOr<std::unique_ptr<NativeFile>> OpenNative(
     const std::string& bytes);
 
 // Through the pump, with these many threads.
 absl::StatusOr<Value> LoadNative(const std::string& bytes, int threads);
 
 // All storages, in the calling thread; what a million loads in a test use.
-absl::StatusOr<std::vector<std::string>> ReadNative(NativeSource& source,
+absl::StatusOr<std::vector<std::string>> ReadNative(const NativeFile& file,
                                                     Slot& slot);
 // The same with glue: all that `verify` looks at.
 absl::Status VerifyNative(const std::string& bytes, Slot& slot);

@@ -292,6 +292,19 @@ absl::Status Run::CheckAllSent() {
   return error_;
 }
 
+// Many slots can do with a few less, so that a source can read ahead.
+RunLimits LimitsOf(int64_t memory_bytes, int64_t bytes_per_slot,
+                   int num_slots) {
+  constexpr int64_t kEnoughSlots = 8;
+  constexpr int64_t kSpareBytes = int64_t{16} << 20;
+  if (num_slots > kEnoughSlots &&
+      memory_bytes >= kEnoughSlots * bytes_per_slot + kSpareBytes) {
+    num_slots = static_cast<int>(std::min<int64_t>(
+        num_slots, (memory_bytes - kSpareBytes) / bytes_per_slot));
+  }
+  return {memory_bytes - num_slots * bytes_per_slot, num_slots};
+}
+
 absl::Status FinishBoth(const Plan& plan, Source& source, Sink& sink) {
   PENSTOCK_RETURN_IF_ERROR(source.Finish());
   return sink.Finish(plan);
@@ -325,15 +338,18 @@ absl::StatusOr<PumpStats> Pump(const Plan& plan, Source& source, Sink& sink,
   if (options.threads == 0) {
     settled.threads = CountThreads(options, sink.WaitingThreads());
   }
-  PENSTOCK_ASSIGN_OR_RETURN(
-      const int num_slots,
-      CountSlots(settled, source.SlotBytes() + sink.SlotBytes() +
-                              Compressor::MaxContextBytes() +
-                              Decompressor::MaxContextBytes()));
+  const int64_t slot_bytes = source.SlotBytes() + sink.SlotBytes() +
+                             Compressor::MaxContextBytes() +
+                             Decompressor::MaxContextBytes();
+  PENSTOCK_ASSIGN_OR_RETURN(const int most_slots,
+                            CountSlots(settled, slot_bytes));
+  const RunLimits limits =
+      LimitsOf(options.memory_bytes, slot_bytes, most_slots);
   PumpStats stats;
-  stats.slots = num_slots;
+  stats.slots = limits.num_slots;
   const absl::Status status = CatchExceptions([&] {
-    Run run(plan, source, sink, options.progress, num_slots);
+    Run run(plan, source, sink, options.progress, limits.num_slots);
+    source.Start(plan, limits);
     absl::Status sent = run.SendAll(settled.threads);
     stats.threads = run.num_workers();
     return sent.ok() ? FinishBoth(plan, source, sink) : sent;

@@ -41,7 +41,8 @@ struct PumpStats {
 absl::StatusOr<int> CountSlots(const PumpOptions& options,
                                int64_t bytes_per_slot);
 
-// Sends every chunk of `plan` from `source` to `sink` and finishes both:
+// Sends every chunk of `plan` from `source`, which it starts, to `sink` and
+// finishes both:
 //
 //   fill   in order   takes a slot; Source::Begin
 //   work   parallel   Sink::Target, Source::Bytes, then Sink::Encode

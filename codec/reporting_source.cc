@@ -19,6 +19,10 @@ ReportingSource::ReportingSource(Source& source,
       tensor_names_(std::move(tensor_names)),
       on_damage_(on_damage) {}
 
+void ReportingSource::Start(const Plan& plan, const RunLimits& limits) {
+  source_.Start(plan, limits);
+}
+
 absl::Status ReportingSource::Begin(const Plan& plan, const Chunk& chunk,
                                     Slot& slot) {
   return source_.Begin(plan, chunk, slot);

@@ -30,6 +30,7 @@ class ReportingSource : public Source {
   ReportingSource(Source& source, std::vector<std::string> tensor_names,
                   OnDamage on_damage);
 
+  void Start(const Plan& plan, const RunLimits& limits) override;
   absl::Status Begin(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::StatusOr<absl::Span<const uint8_t>> Bytes(const Plan& plan,
                                                   const Chunk& chunk,

@@ -27,6 +27,8 @@ absl::StatusOr<absl::Span<const uint8_t>> BytesOf(const Storage& storage,
 
 }  // namespace
 
+void Source::Start(const Plan&, const RunLimits&) {}
+
 absl::Status Source::Begin(const Plan&, const Chunk&, Slot&) {
   return absl::OkStatus();
 }

@@ -13,11 +13,23 @@
 
 namespace penstock {
 
+// What a run may take, besides its slots.
+struct RunLimits {
+  int64_t spare_bytes = 0;  // of memory
+  // Chunks that are under way at once: where chunk i is, those up to i -
+  // num_slots are done.
+  int num_slots = 1;
+};
+
 // One end of the pump: memory, a native file, a .pt, a device. Storages are
 // those of the plan; one that is still in a file says by file_number() which.
 class Source {
  public:
   virtual ~Source() = default;
+
+  // Before the first chunk of a run: may start to read ahead. A run ends with
+  // Finish, or the next Start, or this object; the plan stays until then.
+  virtual void Start(const Plan& plan, const RunLimits& limits);
 
   // In order, one thread: starts what runs by itself (an async device copy).
   virtual absl::Status Begin(const Plan& plan, const Chunk& chunk, Slot& slot);

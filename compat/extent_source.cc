@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_format.h"
 #include "compat/zip_name.h"
 #include "core/checked.h"
@@ -17,6 +18,22 @@ namespace {
 
 // Small records that lie together are read together, gaps and all.
 constexpr int64_t kGroupBytes = 1 << 20;
+
+uint32_t CrcOf(const StoredAt& place, absl::Span<const uint8_t> bytes) {
+  return place.crc32 == 0 ? 0 : Crc32(bytes);
+}
+
+// What is read of `range` at once, in order.
+absl::Status ForEachPart(
+    const FileRange& range,
+    absl::FunctionRef<absl::Status(const FileRange&)> use) {
+  for (int64_t at = 0; at < range.size_bytes; at += kGroupBytes) {
+    PENSTOCK_RETURN_IF_ERROR(
+        use({range.file, range.offset + at,
+             std::min(kGroupBytes, range.size_bytes - at)}));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -70,68 +87,137 @@ absl::StatusOr<const StoredAt*> ExtentSource::PlaceOf(const Storage& storage,
   return &place;
 }
 
+absl::StatusOr<std::vector<ExtentSource::Window>> ExtentSource::WindowsOf(
+    const Plan& plan, const Chunk& chunk) const {
+  std::vector<Window> windows;
+  for (const Piece& piece : plan.pieces_of(chunk)) {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        const StoredAt* place,
+        PlaceOf(*plan.storages[piece.storage], piece.begin, piece.size));
+    const RandomAccessFile* const file = stored_->files[place->file].get();
+    const int64_t offset = place->offset + piece.begin;
+    if (!windows.empty()) {
+      FileRange& last = windows.back().range;
+      const int64_t joined = offset + piece.size - last.offset;
+      if (last.file == file && offset >= last.offset + last.size_bytes &&
+          joined <= kGroupBytes) {
+        last.size_bytes = joined;
+        ++windows.back().num_pieces;
+        continue;
+      }
+    }
+    windows.push_back({{file, offset, piece.size}, 1});
+  }
+  return windows;
+}
+
+void ExtentSource::Start(const Plan& plan, const RunLimits& limits) {
+  ahead_.reset();
+  if (pages_ != nullptr) return;
+  std::vector<ChunkRange> wanted;
+  for (const Chunk& chunk : plan.chunks) {
+    const auto windows = WindowsOf(plan, chunk);
+    if (!windows.ok()) continue;
+    for (const Window& window : *windows) {
+      ForEachPart(window.range, [&](const FileRange& part) {
+        wanted.push_back({chunk.number, part});
+        return absl::OkStatus();
+      }).IgnoreError();
+    }
+  }
+  ahead_ = ReadAhead::Start(std::move(wanted), limits);
+}
+
+absl::Status ExtentSource::Finish() {
+  ahead_.reset();
+  return absl::OkStatus();
+}
+
+// The bytes of `range`, a part of what chunk `number` of the plan needs, where
+// they are at hand.
+LentBytes ExtentSource::Lend(const FileRange& range, int64_t number) {
+  if (pages_ != nullptr && range.file == stored_->files[0].get()) {
+    return LentBytes(
+        absl::MakeConstSpan(pages_.get() + range.offset, range.size_bytes));
+  }
+  return ahead_ == nullptr ? LentBytes() : ahead_->Take(number, range);
+}
+
 absl::StatusOr<absl::Span<const uint8_t>> ExtentSource::Bytes(
     const Plan& plan, const Chunk& chunk, Slot& slot, uint8_t* target) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<Window> windows,
+                            WindowsOf(plan, chunk));
+  const absl::Span<const Piece> pieces = plan.pieces_of(chunk);
+  if (pieces.size() == 1 && target == nullptr && pages_ != nullptr) {
+    const StoredAt& place = PlaceOf(plan, pieces[0]);
+    const absl::Span<const uint8_t> bytes =
+        Lend(windows[0].range, chunk.number).whole();
+    if (!bytes.empty() && place.swap_bytes == 1) {
+      PENSTOCK_RETURN_IF_ERROR(
+          Verify(place, pieces[0].begin, bytes, CrcOf(place, bytes)));
+      return bytes;
+    }
+  }
   uint8_t* out = target;
   if (out == nullptr) {
     slot.raw.Reserve(chunk.size_bytes);
     out = slot.raw.data();
   }
-  PENSTOCK_RETURN_IF_ERROR(Read(plan, chunk, slot, out));
+  int64_t first = chunk.first_piece;
+  for (const Window& window : windows) {
+    const auto in_window =
+        absl::MakeConstSpan(plan.pieces).subspan(first, window.num_pieces);
+    PENSTOCK_RETURN_IF_ERROR(
+        ReadWindow(plan, window.range, in_window, chunk.number, slot, out));
+    first += window.num_pieces;
+  }
   int64_t end = 0;
-  for (const Piece& piece : plan.pieces_of(chunk)) {
+  for (const Piece& piece : pieces) {
     std::memset(out + end, 0, piece.offset - end);
     end = piece.offset + piece.size;
-    const absl::Span<uint8_t> bytes(out + piece.offset, piece.size);
-    const Storage& storage = *plan.storages[piece.storage];
-    const StoredAt& place = stored_->places[storage.file_number()];
-    PENSTOCK_RETURN_IF_ERROR(Verify(place, piece.begin, bytes));
-    PENSTOCK_RETURN_IF_ERROR(Swap(place, piece.begin, bytes));
   }
   return absl::MakeConstSpan(out, chunk.size_bytes);
 }
 
-// Puts the file's bytes of each piece to its place in `out`.
-absl::Status ExtentSource::Read(const Plan& plan, const Chunk& chunk,
-                                Slot& slot, uint8_t* out) {
-  struct Place {
-    int64_t file, offset;
-  };
-  const absl::Span<const Piece> pieces = plan.pieces_of(chunk);
-  std::vector<Place> places;  // of the pieces
-  places.reserve(pieces.size());
-  for (const Piece& piece : pieces) {
-    PENSTOCK_ASSIGN_OR_RETURN(
-        const StoredAt* place,
-        PlaceOf(*plan.storages[piece.storage], piece.begin, piece.size));
-    places.push_back({place->file, place->offset + piece.begin});
+// Puts the bytes of the pieces, which are what `range` holds, to their places
+// in the chunk at `out`.
+absl::Status ExtentSource::ReadWindow(const Plan& plan, const FileRange& range,
+                                      absl::Span<const Piece> pieces,
+                                      int64_t number, Slot& slot,
+                                      uint8_t* out) {
+  if (pieces.size() == 1) {
+    const Piece& piece = pieces[0];
+    const StoredAt& place = PlaceOf(plan, piece);
+    uint32_t crc = 0;
+    const auto read_part = [&](const FileRange& part) {
+      return ReadInTiles(part, Lend(part, number),
+                         out + piece.offset + (part.offset - range.offset),
+                         [&](absl::Span<const uint8_t> tile) {
+                           if (place.crc32 != 0) crc = Crc32(tile, crc);
+                         });
+    };
+    PENSTOCK_RETURN_IF_ERROR(ForEachPart(range, read_part));
+    const absl::Span<uint8_t> bytes(out + piece.offset, piece.size);
+    PENSTOCK_RETURN_IF_ERROR(Verify(place, piece.begin, bytes, crc));
+    return Swap(place, piece.begin, bytes);
   }
-  for (size_t first = 0; first < pieces.size();) {
-    const RandomAccessFile& file = *stored_->files[places[first].file];
-    const int64_t begin = places[first].offset;
-    int64_t end = begin + pieces[first].size;
-    size_t last = first + 1;
-    while (last < pieces.size() && places[last].file == places[first].file &&
-           places[last].offset >= end &&
-           places[last].offset + pieces[last].size - begin <= kGroupBytes) {
-      end = places[last].offset + pieces[last].size;
-      ++last;
-    }
-    uint8_t* const target = out + pieces[first].offset;
-    if (last == first + 1) {
-      PENSTOCK_RETURN_IF_ERROR(
-          file.Read(begin, absl::MakeSpan(target, end - begin)));
-    } else {
-      slot.input.Reserve(kGroupBytes);
-      PENSTOCK_RETURN_IF_ERROR(
-          file.Read(begin, absl::MakeSpan(slot.input.data(), end - begin)));
-      for (size_t i = first; i < last; ++i) {
-        std::memcpy(out + pieces[i].offset,
-                    slot.input.data() + (places[i].offset - begin),
-                    pieces[i].size);
-      }
-    }
-    first = last;
+  const LentBytes lent = Lend(range, number);
+  absl::Span<const uint8_t> all = lent.whole();
+  if (all.empty()) {
+    slot.input.Reserve(kGroupBytes);
+    PENSTOCK_RETURN_IF_ERROR(ReadInTiles(range, lent, slot.input.data(),
+                                         [](absl::Span<const uint8_t>) {}));
+    all = absl::MakeConstSpan(slot.input.data(), range.size_bytes);
+  }
+  for (const Piece& piece : pieces) {
+    const StoredAt& place = PlaceOf(plan, piece);
+    const absl::Span<uint8_t> bytes(out + piece.offset, piece.size);
+    std::memcpy(bytes.data(),
+                all.data() + (place.offset + piece.begin - range.offset),
+                bytes.size());
+    PENSTOCK_RETURN_IF_ERROR(
+        Verify(place, piece.begin, bytes, CrcOf(place, bytes)));
+    PENSTOCK_RETURN_IF_ERROR(Swap(place, piece.begin, bytes));
   }
   return absl::OkStatus();
 }
@@ -146,12 +232,14 @@ absl::Status ExtentSource::Sample(const Storage& storage, int64_t begin,
   return Swap(*place, begin, out);
 }
 
+// `crc`: of `bytes`, which are unchanged; not looked at where the record has
+// none.
 absl::Status ExtentSource::Verify(const StoredAt& place, int64_t begin,
-                                  absl::Span<const uint8_t> bytes) {
+                                  absl::Span<const uint8_t> bytes,
+                                  uint32_t crc) {
   const int64_t size = static_cast<int64_t>(bytes.size());
   read_bytes_ += size;
   if (place.crc32 == 0 || size == 0) return absl::OkStatus();
-  const uint32_t crc = Crc32(bytes);
   if (size == place.size_bytes) return Compare(place, crc);
   uint32_t whole_crc = 0;
   {
@@ -232,7 +320,8 @@ absl::Status ExtentSource::VerifyRest() {
       buffer.resize(std::min(kGroupBytes, gap.end - gap.begin));
       PENSTOCK_RETURN_IF_ERROR(stored_->files[gap.place->file]->Read(
           gap.place->offset + gap.begin, absl::MakeSpan(buffer)));
-      PENSTOCK_RETURN_IF_ERROR(Verify(*gap.place, gap.begin, buffer));
+      PENSTOCK_RETURN_IF_ERROR(
+          Verify(*gap.place, gap.begin, buffer, Crc32(buffer)));
       gap.begin += static_cast<int64_t>(buffer.size());
     }
   }

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "codec/read_ahead.h"
 #include "codec/source.h"
 #include "compat/foreign_file.h"
 #include "core/file.h"
@@ -64,12 +65,17 @@ class ExtentSource : public ForeignSource {
   explicit ExtentSource(std::shared_ptr<const StoredStorages> stored)
       : stored_(std::move(stored)) {}
 
+  void UsePages(std::shared_ptr<const uint8_t> pages) override {
+    pages_ = std::move(pages);
+  }
+  void Start(const Plan& plan, const RunLimits& limits) override;
   absl::StatusOr<absl::Span<const uint8_t>> Bytes(const Plan& plan,
                                                   const Chunk& chunk,
                                                   Slot& slot,
                                                   uint8_t* target) override;
   absl::Status Sample(const Storage& storage, int64_t begin,
                       absl::Span<uint8_t> out) override;
+  absl::Status Finish() override;
   int64_t SlotBytes() const override;
 
   absl::Status VerifyRest() override;
@@ -84,13 +90,27 @@ class ExtentSource : public ForeignSource {
   };
   using Ranges = std::map<int64_t, Range>;  // disjoint, by first byte
 
-  absl::Status Read(const Plan& plan, const Chunk& chunk, Slot& slot,
-                    uint8_t* out);
+  // Pieces of a chunk that lie together in one file, and are read together.
+  struct Window {
+    FileRange range;
+    int64_t num_pieces = 0;
+  };
+
+  absl::StatusOr<std::vector<Window>> WindowsOf(const Plan& plan,
+                                                const Chunk& chunk) const;
+  LentBytes Lend(const FileRange& range, int64_t number);
+  absl::Status ReadWindow(const Plan& plan, const FileRange& range,
+                          absl::Span<const Piece> pieces, int64_t number,
+                          Slot& slot, uint8_t* out);
   // The place of `storage`, once [begin, begin + size) was found to be in it.
   absl::StatusOr<const StoredAt*> PlaceOf(const Storage& storage, int64_t begin,
                                           int64_t size) const;
+  // That of a piece whose storage is known to have one.
+  const StoredAt& PlaceOf(const Plan& plan, const Piece& piece) const {
+    return stored_->places[plan.storages[piece.storage]->file_number()];
+  }
   absl::Status Verify(const StoredAt& place, int64_t begin,
-                      absl::Span<const uint8_t> bytes)
+                      absl::Span<const uint8_t> bytes, uint32_t crc)
       ABSL_LOCKS_EXCLUDED(mutex_);
   static void AddRange(int64_t begin, Range range, Ranges& ranges);
   absl::Status Compare(const StoredAt& place, uint32_t crc);
@@ -98,6 +118,8 @@ class ExtentSource : public ForeignSource {
                     absl::Span<uint8_t> bytes) const;
 
   const std::shared_ptr<const StoredStorages> stored_;
+  std::shared_ptr<const uint8_t> pages_;  // null: to be read
+  std::unique_ptr<ReadAhead> ahead_;
   std::atomic<int64_t> read_bytes_{0};
   std::atomic<int64_t> verified_bytes_{0};
   Mutex mutex_;

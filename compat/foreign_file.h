@@ -37,6 +37,10 @@ struct FileExtent {
 // A reader of a foreign file's storages. One per run.
 class ForeignSource : public Source {
  public:
+  // Before the run: all of file 0 is in memory at `pages`, as
+  // RandomAccessFile::Map gives it, to be lent instead of read.
+  virtual void UsePages(std::shared_ptr<const uint8_t>) {}
+
   // After the run: reads what is left of the records that were read in part, so
   // that their checksums vouch for the parts. Errors: kDataLoss, the file's.
   virtual absl::Status VerifyRest() { return absl::OkStatus(); }

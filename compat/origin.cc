@@ -10,6 +10,7 @@
 #include "codec/chunk_codec.h"
 #include "codec/compressor.h"
 #include "codec/format.h"
+#include "codec/native_source.h"
 #include "core/aligned_buffer.h"
 #include "core/checked.h"
 #include "core/status_macros.h"
@@ -93,8 +94,8 @@ absl::Status BadExtent(size_t number, const ExtentRow& row) {
 // A storage that is read from front to back, a chunk at a time, verified.
 class StorageReader {
  public:
-  StorageReader(NativeSource& native, int64_t storage)
-      : native_(native), storage_(storage) {}
+  StorageReader(const NativeFile& native, int64_t storage)
+      : native_(native), source_(native), storage_(storage) {}
 
   absl::Status Append(int64_t begin, int64_t size, std::string& out) {
     const int64_t total = native_.index().storages[storage_].size_bytes;
@@ -121,12 +122,13 @@ class StorageReader {
     const Plan plan = native_.PlanFor(absl::MakeConstSpan(&range, 1));
     PENSTOCK_ASSIGN_OR_RETURN(
         const absl::Span<const uint8_t> bytes,
-        native_.Bytes(plan, plan.chunks[0], slot_, nullptr));
+        source_.Bytes(plan, plan.chunks[0], slot_, nullptr));
     bytes_.assign(bytes.begin(), bytes.end());
     return absl::OkStatus();
   }
 
-  NativeSource& native_;
+  const NativeFile& native_;
+  NativeSource source_;
   const int64_t storage_;
   Slot slot_;
   std::string bytes_;
@@ -296,7 +298,7 @@ int64_t OriginSource::SlotBytes() const {
   return std::max(base_.SlotBytes(), kRunBytes);
 }
 
-void KeepOrigin(const NativeSource& native, NativeOptions& options) {
+void KeepOrigin(const NativeFile& native, NativeOptions& options) {
   const Section* section = FindSection(native.index());
   if (section == nullptr) return;
   options.extensions.push_back(*section);
@@ -305,7 +307,7 @@ void KeepOrigin(const NativeSource& native, NativeOptions& options) {
   }
 }
 
-absl::StatusOr<FileLayout> LayOutOrigin(NativeSource& native) {
+absl::StatusOr<FileLayout> LayOutOrigin(const NativeFile& native) {
   const NativeIndex& index = native.index();
   const Section* section = FindSection(index);
   if (section == nullptr) return absl::NotFoundError("the file has no origin");

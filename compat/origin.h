@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "codec/native_file.h"
 #include "codec/native_layout.h"
 #include "codec/native_sink.h"
-#include "codec/native_source.h"
 #include "codec/source.h"
 #include "compat/foreign_file.h"
 #include "compat/layout_sink.h"
@@ -51,6 +51,11 @@ class OriginSource : public Source {
   // a line that says so. Errors: those of reading.
   absl::StatusOr<std::string> Attach(bool always, NativeOptions& options);
 
+  // What the base reads ahead of the skeleton's chunks, if its numbers mislead
+  // it, nobody takes.
+  void Start(const Plan& plan, const RunLimits& limits) override {
+    base_.Start(plan, limits);
+  }
   absl::Status Begin(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::StatusOr<absl::Span<const uint8_t>> Bytes(const Plan& plan,
                                                   const Chunk& chunk,
@@ -82,13 +87,13 @@ class OriginSource : public Source {
 
 // Section and attachments of a .pstk for another one of the same graph: what
 // keeps the origin when a .pstk is written again. OK without an origin.
-void KeepOrigin(const NativeSource& native, NativeOptions& options);
+void KeepOrigin(const NativeFile& native, NativeOptions& options);
 
 // The file as it was: to be pumped out of `native`, which outlives the layout.
 // Checked are: the extents ascend, lie within the file, name each storage of
 // the tree at most once, and with the skeleton make up file_bytes.
 // Errors: kDataLoss; kNotFound without an origin.
-absl::StatusOr<FileLayout> LayOutOrigin(NativeSource& native);
+absl::StatusOr<FileLayout> LayOutOrigin(const NativeFile& native);
 
 }  // namespace penstock
 

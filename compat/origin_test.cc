@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "codec/native_source.h"
 #include "codec/pipeline.h"
 #include "compat/extent_source.h"
 #include "core/graph_builder.h"
@@ -87,8 +88,7 @@ absl::StatusOr<std::string> WriteNative(const ForeignFile& foreign, bool always,
 
 absl::Status Restore(MemoryFileSystem& files) {
   PENSTOCK_ASSIGN_OR_RETURN(auto in, files.OpenRead("x.pstk"));
-  PENSTOCK_ASSIGN_OR_RETURN(const auto native,
-                            NativeSource::Open(std::move(in)));
+  PENSTOCK_ASSIGN_OR_RETURN(const auto native, NativeFile::Open(std::move(in)));
   PENSTOCK_ASSIGN_OR_RETURN(const auto origin, OriginOf(native->index()));
   if (!origin.has_value()) return absl::NotFoundError("no origin");
   PENSTOCK_ASSIGN_OR_RETURN(FileLayout layout, LayOutOrigin(*native));
@@ -99,8 +99,9 @@ absl::Status Restore(MemoryFileSystem& files) {
   if (origin->file_bytes != sink->FinalSize()) {
     return absl::InternalError("sizes differ");
   }
+  NativeSource source(*native);
   PENSTOCK_RETURN_IF_ERROR(
-      Pump(sink->plan(), *native, *sink, PumpOptions()).status());
+      Pump(sink->plan(), source, *sink, PumpOptions()).status());
   return out->Close();
 }
 
@@ -165,15 +166,16 @@ TEST(OriginTest, IsKeptWhenAPstkIsWrittenAgain) {
   ASSERT_TRUE(WriteNative(foreign, true, files, NativeCodec::kZstd).ok());
   const std::string first = ContentOf(files, "x.pstk");
   const auto native =
-      NativeSource::Open(files.OpenRead("x.pstk").value()).value();
+      NativeFile::Open(files.OpenRead("x.pstk").value()).value();
+  NativeSource source(*native);
   NativeOptions options;
   KeepOrigin(*native, options);
   ASSERT_TRUE(files.Unlink("x.pstk").ok());
   const auto file = files.Create("x.pstk", CreateOptions()).value();
   const auto sink =
-      NativeSink::Create(*file, native->root().graph(), *native, options)
+      NativeSink::Create(*file, native->root().graph(), source, options)
           .value();
-  ASSERT_TRUE(Pump(sink->plan(), *native, *sink, PumpOptions()).ok());
+  ASSERT_TRUE(Pump(sink->plan(), source, *sink, PumpOptions()).ok());
   ASSERT_TRUE(file->Close().ok());
   EXPECT_TRUE(ContentOf(files, "x.pstk") == first);
   ASSERT_TRUE(Restore(files).ok());

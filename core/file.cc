@@ -1,5 +1,6 @@
 #include "core/file.h"
 
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,12 @@ absl::StatusOr<std::shared_ptr<const uint8_t>> RandomAccessFile::Map(
   return absl::UnimplementedError(
       absl::StrCat(path(), ": this kind of file cannot be mapped"));
 }
+
+std::unique_ptr<DirectReader> RandomAccessFile::OpenDirect() const {
+  return nullptr;
+}
+
+bool RandomAccessFile::IsCached(int64_t, int64_t) const { return true; }
 
 void FileSystem::CloseReplaced(std::unique_ptr<RandomAccessFile>) {}
 

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/direct_reader.h"
 
 namespace penstock {
 
@@ -31,6 +32,13 @@ class RandomAccessFile {
   // kUnimplemented where it cannot be mapped; the OS's otherwise.
   virtual absl::StatusOr<std::shared_ptr<const uint8_t>> Map(
       int64_t offset, int64_t size_bytes) const;
+
+  // For reading large pieces around the page cache; it may outlive this object.
+  // Null where there is no such thing.
+  virtual std::unique_ptr<DirectReader> OpenDirect() const;
+  // Whether Read of these bytes, which the file has, would only copy memory;
+  // true where nobody knows.
+  virtual bool IsCached(int64_t offset, int64_t size_bytes) const;
 
   virtual int64_t size_bytes() const = 0;
   virtual const std::string& path() const = 0;

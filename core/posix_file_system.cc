@@ -26,6 +26,7 @@
 #include "absl/types/span.h"
 #include "core/aligned_buffer.h"
 #include "core/checked.h"
+#include "core/direct_reader.h"
 #include "core/file.h"
 #include "core/replaced_files.h"
 #include "core/status_macros.h"
@@ -140,6 +141,12 @@ class ReadFile : public RandomAccessFile {
   }
   absl::StatusOr<std::shared_ptr<const uint8_t>> Map(
       int64_t offset, int64_t size_bytes) const override;
+  std::unique_ptr<DirectReader> OpenDirect() const override {
+    return MakeDirectReader(fd_.get());
+  }
+  bool IsCached(int64_t offset, int64_t size_bytes) const override {
+    return IsInPageCache(fd_.get(), offset, size_bytes);
+  }
   int64_t size_bytes() const override { return size_bytes_; }
   const std::string& path() const override { return path_; }
 
