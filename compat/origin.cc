@@ -91,6 +91,11 @@ absl::Status BadExtent(size_t number, const ExtentRow& row) {
       number, row.storage, row.file_offset));
 }
 
+// Attachments share chunks with nothing: the one that this is of, if it is.
+const Storage* FirstOf(const Plan& plan, const Chunk& chunk) {
+  return plan.storages[plan.pieces_of(chunk)[0].storage].get();
+}
+
 // A storage that is read from front to back, a chunk at a time, verified.
 class StorageReader {
  public:
@@ -174,12 +179,9 @@ OriginSource::OriginSource(const ForeignFile& foreign, Source& base)
     position = extent.file_offset + storages[extent.storage]->size_bytes();
   }
   add_gap(file_->size_bytes());
-  std::string* text =
-      new std::string(reinterpret_cast<const char*>(rows.data()),
-                      rows.size() * sizeof(ExtentRow));
-  extents_ = Storage::Adopt(
-      absl::MakeSpan(reinterpret_cast<uint8_t*>(text->data()), text->size()),
-      [text] { delete text; });
+  const uint8_t* const table = reinterpret_cast<const uint8_t*>(rows.data());
+  extent_table_.assign(table, table + rows.size() * sizeof(ExtentRow));
+  extents_ = Storage::Adopt(absl::MakeSpan(extent_table_), nullptr);
   skeleton_ = Storage::InFile(skeleton, 0);
 }
 
@@ -263,14 +265,17 @@ absl::Status OriginSource::ReadSkeleton(int64_t begin,
 
 absl::Status OriginSource::Begin(const Plan& plan, const Chunk& chunk,
                                  Slot& slot) {
+  const Storage* const storage = FirstOf(plan, chunk);
+  if (storage == extents_.get() || storage == skeleton_.get()) {
+    return absl::OkStatus();
+  }
   return base_.Begin(plan, chunk, slot);
 }
 
 absl::StatusOr<absl::Span<const uint8_t>> OriginSource::Bytes(
     const Plan& plan, const Chunk& chunk, Slot& slot, uint8_t* target) {
-  // Attachments share chunks with nothing.
   const Piece& piece = plan.pieces_of(chunk)[0];
-  const Storage* storage = plan.storages[piece.storage].get();
+  const Storage* const storage = FirstOf(plan, chunk);
   if (storage == extents_.get()) {
     return extents_->bytes().subspan(piece.begin, piece.size);
   }

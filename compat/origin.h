@@ -42,7 +42,8 @@ absl::StatusOr<std::optional<OriginInfo>> OriginOf(const NativeIndex& index);
 // Everything but the attachments goes to `base`. Thread-safe where it is.
 class OriginSource : public Source {
  public:
-  // `foreign.file` must be there; `base` (a source of `foreign`) outlives this.
+  // `foreign.file` must be there; `base` (a source of `foreign`) outlives this,
+  // and this the sink that Attach gave its attachments to.
   OriginSource(const ForeignFile& foreign, Source& base);
 
   // Puts section and attachments into the options of a sink whose graph is that
@@ -81,7 +82,8 @@ class OriginSource : public Source {
   const uint64_t first_attachment_;  // its number in the .pstk
   const ForeignFormat format_;
   std::vector<Gap> gaps_;  // ascending; the last one ends with the skeleton
-  std::shared_ptr<Storage> extents_;         // in memory
+  std::vector<uint8_t> extent_table_;
+  std::shared_ptr<Storage> extents_;         // `extent_table_`, lent
   std::shared_ptr<const Storage> skeleton_;  // in the file
 };
 

@@ -67,11 +67,50 @@ ForeignFile MakeForeign(MemoryFileSystem& files, const std::string& content,
   return foreign;
 }
 
+// Takes what the tree has, and nothing else.
+class StrictSource : public Source {
+ public:
+  StrictSource(Source& base, size_t num_storages)
+      : base_(base), num_storages_(num_storages) {}
+
+  absl::Status Begin(const Plan& plan, const Chunk& chunk,
+                     Slot& slot) override {
+    PENSTOCK_RETURN_IF_ERROR(Check(plan, chunk));
+    return base_.Begin(plan, chunk, slot);
+  }
+  absl::StatusOr<absl::Span<const uint8_t>> Bytes(const Plan& plan,
+                                                  const Chunk& chunk,
+                                                  Slot& slot,
+                                                  uint8_t* target) override {
+    PENSTOCK_RETURN_IF_ERROR(Check(plan, chunk));
+    return base_.Bytes(plan, chunk, slot, target);
+  }
+  absl::Status Sample(const Storage& storage, int64_t begin,
+                      absl::Span<uint8_t> out) override {
+    return base_.Sample(storage, begin, out);
+  }
+  absl::Status Finish() override { return base_.Finish(); }
+  int64_t SlotBytes() const override { return base_.SlotBytes(); }
+
+ private:
+  absl::Status Check(const Plan& plan, const Chunk& chunk) const {
+    for (const Piece& piece : plan.pieces_of(chunk)) {
+      if (piece.storage < static_cast<int64_t>(num_storages_)) continue;
+      return absl::InternalError("the base was asked for an attachment");
+    }
+    return absl::OkStatus();
+  }
+
+  Source& base_;
+  const size_t num_storages_;
+};
+
 absl::StatusOr<std::string> WriteNative(const ForeignFile& foreign, bool always,
                                         MemoryFileSystem& files,
                                         NativeCodec codec) {
   const auto base = foreign.new_source();
-  OriginSource source(foreign, *base);
+  StrictSource strict(*base, foreign.root.graph()->storages().size());
+  OriginSource source(foreign, strict);
   NativeOptions options;
   options.codec = codec;
   PENSTOCK_ASSIGN_OR_RETURN(std::string note, source.Attach(always, options));
