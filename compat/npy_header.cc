@@ -31,17 +31,17 @@ constexpr int64_t kAlignment = 64;
 constexpr int64_t kGrowthDigits = 21;
 
 struct Descr {
-  absl::string_view name;  // without byte order
+  absl::string_view text;  // as numpy writes it on a little-endian machine
   DType dtype;
 };
 constexpr Descr kDescrs[] = {
-    {"b1", DType::kBool},      {"u1", DType::kUInt8},
-    {"i1", DType::kInt8},      {"u2", DType::kUInt16},
-    {"i2", DType::kInt16},     {"u4", DType::kUInt32},
-    {"i4", DType::kInt32},     {"u8", DType::kUInt64},
-    {"i8", DType::kInt64},     {"f2", DType::kFloat16},
-    {"f4", DType::kFloat32},   {"f8", DType::kFloat64},
-    {"c8", DType::kComplex64}, {"c16", DType::kComplex128},
+    {"|b1", DType::kBool},      {"|u1", DType::kUInt8},
+    {"|i1", DType::kInt8},      {"<u2", DType::kUInt16},
+    {"<i2", DType::kInt16},     {"<u4", DType::kUInt32},
+    {"<i4", DType::kInt32},     {"<u8", DType::kUInt64},
+    {"<i8", DType::kInt64},     {"<f2", DType::kFloat16},
+    {"<f4", DType::kFloat32},   {"<f8", DType::kFloat64},
+    {"<c8", DType::kComplex64}, {"<c16", DType::kComplex128},
 };
 
 std::string Quoted(absl::string_view text) {
@@ -200,7 +200,7 @@ absl::Status DictParser::ParseDescr(NpyHeader& header) {
     name.remove_prefix(1);
   }
   for (const Descr& known : kDescrs) {
-    if (known.name != name) continue;
+    if (known.text.substr(1) != name) continue;
     header.dtype = known.dtype;
     header.big_endian = descr[0] == '>' && InfoOf(known.dtype).word_bytes > 1;
     return absl::OkStatus();
@@ -358,38 +358,10 @@ absl::StatusOr<NpyHeader> ReadNpyHeader(const RandomAccessFile& file,
 }
 
 absl::string_view NpyDescrOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBool:
-      return "|b1";
-    case DType::kUInt8:
-      return "|u1";
-    case DType::kInt8:
-      return "|i1";
-    case DType::kUInt16:
-      return "<u2";
-    case DType::kInt16:
-      return "<i2";
-    case DType::kUInt32:
-      return "<u4";
-    case DType::kInt32:
-      return "<i4";
-    case DType::kUInt64:
-      return "<u8";
-    case DType::kInt64:
-      return "<i8";
-    case DType::kFloat16:
-      return "<f2";
-    case DType::kFloat32:
-      return "<f4";
-    case DType::kFloat64:
-      return "<f8";
-    case DType::kComplex64:
-      return "<c8";
-    case DType::kComplex128:
-      return "<c16";
-    default:
-      return "";
+  for (const Descr& known : kDescrs) {
+    if (known.dtype == dtype) return known.text;
   }
+  return "";
 }
 
 std::string MakeNpyHeader(DType dtype, absl::Span<const int64_t> shape) {
