@@ -114,6 +114,24 @@ absl::StatusOr<Derivation> MakeDerivation(const Tensor& from, DType to,
   return Derivation{storage, from, to, flags};
 }
 
+absl::StatusOr<std::shared_ptr<const Storage>> DenseStorageOf(
+    const Tensor& tensor, uint8_t flags,
+    absl::flat_hash_set<const Storage*>& used,
+    std::vector<Derivation>& derivations) {
+  constexpr uint8_t kResolved =
+      TensorFlags::kConjugated | TensorFlags::kNegated;
+  const std::shared_ptr<const Storage>& own = tensor.storage();
+  if (tensor.is_contiguous() && (flags & kResolved) == 0 &&
+      tensor.size_bytes() == own->size_bytes() &&
+      used.insert(own.get()).second) {
+    return own;
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(Derivation derivation,
+                            MakeDerivation(tensor, tensor.dtype(), flags));
+  derivations.push_back(std::move(derivation));
+  return derivations.back().storage;
+}
+
 absl::StatusOr<std::unique_ptr<DerivedSource>> DerivedSource::Make(
     Source& base, std::vector<Derivation> derivations, int64_t memory_bytes) {
   auto source =

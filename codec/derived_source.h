@@ -11,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -47,6 +48,14 @@ struct Derivation {
 //                     bytes (stride 0)
 absl::StatusOr<Derivation> MakeDerivation(const Tensor& from, DType to,
                                           uint8_t flags);
+
+// For a format that holds each tensor in C order: the tensor's own storage
+// where that is nothing else, and in none of `used` yet; else a new one, whose
+// derivation is appended. Errors: those of MakeDerivation.
+absl::StatusOr<std::shared_ptr<const Storage>> DenseStorageOf(
+    const Tensor& tensor, uint8_t flags,
+    absl::flat_hash_set<const Storage*>& used,
+    std::vector<Derivation>& derivations);
 
 // Gives derived storages; all others come from the base as they are, also where
 // one chunk has both. Thread-safe where the base is. One per run.

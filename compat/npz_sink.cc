@@ -131,14 +131,6 @@ NameList OtherValues(const Value& root) {
   return names;
 }
 
-// True where the array's bytes are those of the tensor's whole storage.
-bool IsWholeStorage(const NamedTensor& entry) {
-  constexpr uint8_t kResolve = TensorFlags::kConjugated | TensorFlags::kNegated;
-  const Tensor& tensor = entry.tensor;
-  return tensor.is_contiguous() && (entry.flags & kResolve) == 0 &&
-         tensor.size_bytes() == tensor.storage()->size_bytes();
-}
-
 std::vector<std::string> WarningsFor(const Value& root,
                                      const StateDict& tensors) {
   std::vector<std::string> warnings;
@@ -190,19 +182,14 @@ absl::StatusOr<std::unique_ptr<NpzSink>> NpzSink::Create(WritableFile& file,
 
 absl::StatusOr<FileLayout> NpzSink::LayOut(const StateDict& tensors) {
   FileLayout layout;
-  absl::flat_hash_set<const Storage*> seen;
+  absl::flat_hash_set<const Storage*> used;
   int64_t end = 0;  // of the numbers before
   for (const NamedTensor& entry : tensors.entries()) {
     const Tensor& tensor = entry.tensor;
-    if (seen.insert(tensor.storage().get()).second && IsWholeStorage(entry)) {
-      layout.storages.push_back(tensor.storage());
-    } else {
-      absl::StatusOr<Derivation> derivation =
-          MakeDerivation(tensor, tensor.dtype(), entry.flags);
-      if (!derivation.ok()) return Annotate(derivation.status(), entry.name);
-      layout.storages.push_back(derivation->storage);
-      derivations_.push_back(*std::move(derivation));
-    }
+    absl::StatusOr<std::shared_ptr<const Storage>> storage =
+        DenseStorageOf(tensor, entry.flags, used, derivations_);
+    if (!storage.ok()) return Annotate(storage.status(), entry.name);
+    layout.storages.push_back(*std::move(storage));
     const int64_t data_bytes = layout.storages.back()->size_bytes();
     headers_.push_back(MakeNpyHeader(tensor.dtype(), tensor.shape()));
     const int64_t header_bytes = static_cast<int64_t>(headers_.back().size());

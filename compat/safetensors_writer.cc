@@ -303,22 +303,11 @@ absl::StatusOr<SafetensorsOutput> Planner::Lay(Numbers numbers,
 
 absl::Status Planner::AddTensor(size_t number, SafetensorsOutput& output) {
   const Tensor& tensor = entry(number).tensor;
-  const uint8_t flags = entry(number).flags & kResolved;
   if (tensor.num_elements() == 0) return absl::OkStatus();
-  std::shared_ptr<const Storage> storage = tensor.storage();
-  const bool as_it_is = tensor.is_contiguous() && flags == 0 &&
-                        tensor.offset() == 0 &&
-                        tensor.size_bytes() == storage->size_bytes();
-  if (!as_it_is || !used_.insert(storage.get()).second) {
-    absl::StatusOr<Derivation> derivation =
-        MakeDerivation(tensor, tensor.dtype(), flags);
-    if (!derivation.ok()) {
-      return Annotate(derivation.status(), entry(number).name);
-    }
-    storage = derivation->storage;
-    output.derivations.push_back(*std::move(derivation));
-  }
-  output.layout.storages.push_back(std::move(storage));
+  absl::StatusOr<std::shared_ptr<const Storage>> storage =
+      DenseStorageOf(tensor, entry(number).flags, used_, output.derivations);
+  if (!storage.ok()) return Annotate(storage.status(), entry(number).name);
+  output.layout.storages.push_back(*std::move(storage));
   output.names.push_back(entry(number).name);
   return absl::OkStatus();
 }
