@@ -38,8 +38,7 @@ constexpr int kMostEncoders = 8;
 
 // Chunks that shrink about alike take about as long to encode.
 constexpr double kAlike = 0.1;
-// How far two saves on one disk lie apart, at least, for it to have changed.
-constexpr double kChanged = 0.8;
+// A save that takes so much of what the disk takes was held up by it.
 constexpr double kNearLimit = 0.9;
 
 double CodedRate(const CodecRates& rates) {
@@ -347,7 +346,7 @@ CodecRates Learn(const CodecRates& known, const FinishedSave& save) {
   const double disk = static_cast<double>(save.file_bytes) / save.seconds;
   CodecRates learned = known;
   if (!save.coded) {
-    if (disk < kChanged * known.disk) learned.encode = 0;
+    if (known.encode > kNearLimit * known.ratio * disk) learned.encode = 0;
     learned.disk = disk;
     return learned;
   }

@@ -43,9 +43,10 @@ struct FinishedSave {
 };
 
 // What is known after `save`. Of a coded one that was slower than the disk is
-// known to allow, the encoder was the limit; of any other, the disk. A disk
-// that got slower casts doubt on that, and the encoder's rate is forgotten.
-// Saves under kAutoProbeFrom teach nothing. Pure.
+// known to allow, the encoder was the limit; of any other, the disk. Where a
+// raw one shows that the disk may have been it after all, because it got
+// slower, the encoder's rate is forgotten. Saves under kAutoProbeFrom teach
+// nothing. Pure.
 CodecRates Learn(const CodecRates& known, const FinishedSave& save);
 
 // What saves taught about the disks they went to. Thread-safe.

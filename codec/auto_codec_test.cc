@@ -92,6 +92,11 @@ TEST(LearnTest, ADiskThatSlowedDownIsFoundOut) {
   EXPECT_EQ(rates.encode, 0);
 }
 
+// Disks have bad moments, and the encoder is no faster for them.
+TEST(LearnTest, AnEncoderThatNoDiskHeldUpStaysKnown) {
+  EXPECT_EQ(Learn(Rates(4e9, 1e9, 1.25), RawSave(2e9)).encode, 1e9);
+}
+
 TEST(LearnTest, SmallSavesTeachNothing) {
   FinishedSave save = RawSave(1e9);
   save.raw_bytes = save.file_bytes = kAutoProbeFrom - 1;
