@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "core/bytes.h"
 #include "core/checksum.h"
 #include "core/dtype.h"
 #include "core/python_repr.h"
@@ -27,8 +28,7 @@ constexpr int64_t kMaxPathBytes = int64_t{1} << 30;
 // Text with a beginning, a size and a hash: equal only where all of it is.
 std::string Shortened(std::string text) {
   if (text.size() <= kLongText) return text;
-  const Hash128 hash =
-      HashOf({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  const Hash128 hash = HashOf(ByteSpan(text));
   return absl::StrCat(text.substr(0, kLongText / 2), "... (", text.size(),
                       " bytes, xxh3 ", hash.ToHex(), ")");
 }

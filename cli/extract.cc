@@ -21,6 +21,7 @@
 #include "cli/verbs.h"
 #include "compat/npy_header.h"
 #include "core/atomic_file.h"
+#include "core/bytes.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
@@ -93,9 +94,7 @@ absl::Status WriteArray(const Checkpoint& checkpoint, Job& job) {
       AtomicFile::Create(PosixFileSystem(), job.path, Caching::kBuffered));
   WritableFile& file = output->file();
   const std::string header = MakeNpyHeader(job.dtype, tensor.shape());
-  PENSTOCK_RETURN_IF_ERROR(file.Write(
-      0, absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(header.data()),
-                             header.size())));
+  PENSTOCK_RETURN_IF_ERROR(file.Write(0, ByteSpan(header)));
   int64_t offset = static_cast<int64_t>(header.size());
   if (tensor.shape().empty()) {
     PENSTOCK_RETURN_IF_ERROR(WritePart(job, tensor, file, offset));

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "compat/layout_sink.h"
 #include "compat/legacy_file.h"
+#include "core/bytes.h"
 #include "core/dtype.h"
 #include "core/graph_builder.h"
 #include "core/state_dict.h"
@@ -20,10 +21,6 @@
 
 namespace penstock {
 namespace {
-
-void AppendUint64(uint64_t value, std::string& out) {
-  for (int i = 0; i < 8; ++i) out.push_back(static_cast<char>(value >> 8 * i));
-}
 
 // Appends a pickle of its own.
 absl::Status AppendPickle(GraphBuilder builder, NodeId root, std::string& out) {
@@ -130,8 +127,8 @@ absl::StatusOr<std::unique_ptr<ForeignSink>> CreateLegacySink(
   for (const std::string& key : keys) {
     const int64_t number = numbers.at(key);
     const std::shared_ptr<const Storage>& storage = graph.storages()[number];
-    AppendUint64(storage->size_bytes() / InfoOf(dtypes[number]).size_bytes,
-                 glue);
+    AppendLittleEndian(
+        storage->size_bytes() / InfoOf(dtypes[number]).size_bytes, glue);
     const int64_t glue_bytes = static_cast<int64_t>(glue.size());
     layout.glue_bytes.push_back(glue_bytes - counted_bytes);
     layout.storages.push_back(storage);

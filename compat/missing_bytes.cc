@@ -11,6 +11,7 @@
 #include "compat/json_text.h"
 #include "compat/pickle_reader.h"
 #include "compat/zip_layout.h"
+#include "core/bytes.h"
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/status_macros.h"
@@ -31,10 +32,6 @@ absl::StatusOr<std::string> ReadPart(const RandomAccessFile& file,
       offset,
       absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size())));
   return bytes;
-}
-
-absl::Span<const uint8_t> SpanOf(absl::string_view bytes) {
-  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
 }
 
 // Sizes of the storages that the pickles of a file name, by key.
@@ -94,7 +91,7 @@ absl::StatusOr<std::optional<int64_t>> MissingOfSafetensors(
     const RandomAccessFile& file) {
   PENSTOCK_ASSIGN_OR_RETURN(const std::string length, ReadPart(file, 0, 8));
   if (length.size() < 8) return std::optional<int64_t>();
-  const uint64_t header_bytes = ZipField(SpanOf(length), 0, 8);
+  const uint64_t header_bytes = ZipField(ByteSpan(length), 0, 8);
   if (header_bytes > kMaxFrontBytes) return std::optional<int64_t>();
   const auto data = static_cast<int64_t>(8 + header_bytes);
   if (data > file.size_bytes()) return Missing(data, file);
@@ -131,7 +128,7 @@ absl::StatusOr<std::optional<int64_t>> MissingOfZip(
         const std::string header,
         ReadPart(file, offset, kLocalHeaderBytes + 0xFFFF));
     read_bytes += static_cast<int64_t>(header.size());
-    const absl::Span<const uint8_t> fields = SpanOf(header);
+    const absl::Span<const uint8_t> fields = ByteSpan(header);
     if (header.size() < kLocalHeaderBytes) break;
     if (ZipField(fields, 0, 4) != kZipLocalSignature) break;
     const auto name_bytes = static_cast<int64_t>(ZipField(fields, 26, 2));
