@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <exception>
 #include <limits>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -78,11 +80,11 @@ absl::Status CatchExceptions(Function function) {
   }
 }
 
-int CountThreads(const PumpOptions& options, int waiting_threads = 0) {
+int CountThreads(const PumpOptions& options) {
   if (options.threads > 0) return options.threads;
   // Zero where the system does not say.
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::clamp(std::max(1, cores) + waiting_threads, 1, kMaxThreads);
+  return std::clamp(cores, 1, kMaxThreads);
 }
 
 // A chunk on its way, and the slot that it rides in.
@@ -108,6 +110,8 @@ class Run {
     }
   }
 
+  ~Run() { JoinWriters(); }
+
   absl::Status SendAll(int threads);
   int num_workers() const { return static_cast<int>(workers_.size()); }
 
@@ -116,6 +120,11 @@ class Run {
   void Work(Item& item);
   void Place(Item& item);
   void Write(Item& item);
+  void WriteNow(Item& item);
+
+  void StartWriters() ABSL_LOCKS_EXCLUDED(mutex_);
+  void JoinWriters() ABSL_LOCKS_EXCLUDED(mutex_);
+  void WriteQueued() ABSL_LOCKS_EXCLUDED(mutex_);
 
   template <typename Function>
   void RunStage(Item& item, Function function);
@@ -138,9 +147,14 @@ class Run {
   Clock::time_point last_report_;
   // Of an in-order `write`; only its address counts.
   char write_order_ = 0;
+  // Threads that write, where writing is waiting.
+  std::vector<std::thread> writers_;
 
   Mutex mutex_;
+  CondVar changed_;
   std::vector<Item*> free_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Item*> placed_ ABSL_GUARDED_BY(mutex_);  // for the writers
+  bool all_placed_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
   // The lowest chunk that failed. Written under the mutex.
   std::atomic<int64_t> failed_chunk_{kNoChunk};
@@ -152,6 +166,7 @@ absl::Status Run::SendAll(int threads) {
   // An arena larger than what somebody else's control leaves makes TBB print.
   tbb::task_arena arena(static_cast<int>(tbb::global_control::active_value(
       tbb::global_control::max_allowed_parallelism)));
+  StartWriters();
   arena.execute([this] {
     // Isolated: if the caller's own group is cancelled, chunks must not vanish.
     tbb::task_group_context context(tbb::task_group_context::isolated);
@@ -182,7 +197,45 @@ absl::Status Run::SendAll(int threads) {
                 [this](Item* item) PENSTOCK_PASSES_ON { Write(*item); }),
         context);
   });
+  JoinWriters();
   return CheckAllSent();
+}
+
+// Threads of TBB that wait for a disk leave nobody to make what goes out next,
+// and come back from it all at once: then nothing is under way while they work.
+void Run::StartWriters() {
+  const int wanted = sink_.writes_in_order() ? 0 : sink_.WaitingThreads();
+  try {
+    while (static_cast<int>(writers_.size()) < wanted) {
+      writers_.emplace_back([this] { WriteQueued(); });
+    }
+  } catch (const std::system_error&) {
+    // Fewer will do, and without any the workers write.
+  }
+}
+
+void Run::JoinWriters() {
+  {
+    MutexLock lock(mutex_);
+    all_placed_ = true;
+    changed_.NotifyAll();
+  }
+  for (std::thread& writer : writers_) writer.join();
+  writers_.clear();
+}
+
+void Run::WriteQueued() {
+  mutex_.lock();
+  while (true) {
+    while (placed_.empty() && !all_placed_) changed_.Wait(mutex_);
+    if (placed_.empty()) break;
+    Item& item = *placed_.front();
+    placed_.pop_front();
+    mutex_.unlock();
+    WriteNow(item);
+    mutex_.lock();
+  }
+  mutex_.unlock();
 }
 
 Item* Run::Fill(tbb::flow_control& flow) {
@@ -194,8 +247,9 @@ Item* Run::Fill(tbb::flow_control& flow) {
       flow.stop();
       return nullptr;
     }
-    // TBB has at most as many items under way as there are slots.
-    PENSTOCK_CHECK(!free_.empty());
+    // TBB has at most as many items under way as there are slots; those that
+    // wait for a writer come back without it.
+    while (free_.empty()) changed_.Wait(mutex_);
     item = free_.back();
     free_.pop_back();
   }
@@ -232,6 +286,13 @@ void Run::Place(Item& item) {
 }
 
 void Run::Write(Item& item) {
+  if (writers_.empty()) return WriteNow(item);
+  MutexLock lock(mutex_);
+  placed_.push_back(&item);
+  changed_.NotifyAll();
+}
+
+void Run::WriteNow(Item& item) {
   RunStage(item, [this, &item] {
     if (!sink_.writes_in_order()) {
       return sink_.Write(plan_, *item.chunk, item.slot);
@@ -263,6 +324,7 @@ void Run::Note(int64_t chunk_number, const absl::Status& status) {
 void Run::GiveBack(Item& item) {
   MutexLock lock(mutex_);
   free_.push_back(&item);
+  changed_.NotifyAll();
 }
 
 absl::Status Run::Report(const Chunk& chunk) {
@@ -313,14 +375,14 @@ absl::Status FinishBoth(const Plan& plan, Source& source, Sink& sink) {
 }  // namespace
 
 absl::StatusOr<int> CountSlots(const PumpOptions& options,
-                               int64_t bytes_per_slot) {
+                               int64_t bytes_per_slot, int waiting_threads) {
   PENSTOCK_CHECK(bytes_per_slot >= 0 && bytes_per_slot < kNoChunk / 2);
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%d threads: expected 1 to %d, or 0 for all cores",
                         options.threads, kMaxThreads));
   }
-  const int64_t wanted = 2 * CountThreads(options) + 4;
+  const int64_t wanted = 2 * CountThreads(options) + 2 + waiting_threads;
   if (options.memory_bytes < 2 * bytes_per_slot) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "a memory budget of %d bytes is too small: the least is %d",
@@ -334,15 +396,12 @@ absl::StatusOr<int> CountSlots(const PumpOptions& options,
 absl::StatusOr<PumpStats> Pump(const Plan& plan, Source& source, Sink& sink,
                                const PumpOptions& options) {
   const Clock::time_point start = Clock::now();
-  PumpOptions settled = options;
-  if (options.threads == 0) {
-    settled.threads = CountThreads(options, sink.WaitingThreads());
-  }
   const int64_t slot_bytes = source.SlotBytes() + sink.SlotBytes() +
                              Compressor::MaxContextBytes() +
                              Decompressor::MaxContextBytes();
-  PENSTOCK_ASSIGN_OR_RETURN(const int most_slots,
-                            CountSlots(settled, slot_bytes));
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const int most_slots,
+      CountSlots(options, slot_bytes, sink.WaitingThreads()));
   const RunLimits limits =
       LimitsOf(options.memory_bytes, slot_bytes, most_slots);
   PumpStats stats;
@@ -350,7 +409,7 @@ absl::StatusOr<PumpStats> Pump(const Plan& plan, Source& source, Sink& sink,
   const absl::Status status = CatchExceptions([&] {
     Run run(plan, source, sink, options.progress, limits.num_slots);
     source.Start(plan, limits);
-    absl::Status sent = run.SendAll(settled.threads);
+    absl::Status sent = run.SendAll(CountThreads(options));
     stats.threads = run.num_workers();
     return sent.ok() ? FinishBoth(plan, source, sink) : sent;
   });

@@ -16,7 +16,8 @@
 namespace penstock {
 
 struct PumpOptions {
-  // 0: the machine's cores, and those that the sink says would wait.
+  // That work on chunks; 0: the machine's cores. Those that only wait for a
+  // disk (Sink::WaitingThreads) come on top.
   int threads = 0;
   int64_t memory_bytes = 256LL << 20;  // for slots and blocks
   // Called in order with raw bytes: for the first chunk, then some dozen times
@@ -34,12 +35,12 @@ struct PumpStats {
   double seconds = 0;  // with both Finish
 };
 
-// min(2 x threads + 4, what `memory_bytes` allows). Pump calls it with what the
-// ends ask for plus the zstd contexts of a slot.
-// Errors: kInvalidArgument under two slots (the message names the least
-// budget), or for a number of threads outside of [0, kMaxThreads].
+// min(2 x threads + 2 + waiting threads, what `memory_bytes` allows). Pump
+// calls it with what the ends ask for plus the zstd contexts of a slot. Errors:
+// kInvalidArgument under two slots (the message names the least budget), or for
+// a number of threads outside of [0, kMaxThreads].
 absl::StatusOr<int> CountSlots(const PumpOptions& options,
-                               int64_t bytes_per_slot);
+                               int64_t bytes_per_slot, int waiting_threads = 0);
 
 // Sends every chunk of `plan` from `source`, which it starts, to `sink` and
 // finishes both:
@@ -47,9 +48,10 @@ absl::StatusOr<int> CountSlots(const PumpOptions& options,
 //   fill   in order   takes a slot; Source::Begin
 //   work   parallel   Sink::Target, Source::Bytes, then Sink::Encode
 //   place  in order   Sink::Place; progress
-//   write  parallel   Sink::Write (or in order: Sink::writes_in_order); gives
-//   the
-//                     slot back, whatever happened
+//   write  parallel   Sink::Write (or in order: Sink::writes_in_order), by
+//                     threads of its own where it waits for a disk
+//                     (Sink::WaitingThreads); gives the slot back, whatever
+//                     happened
 //
 // A chunk whose stage failed gets no later stage. After an error no new chunk
 // is begun, chunks behind the failed one get no further stage, and neither

@@ -202,7 +202,7 @@ TEST(PipelineTest, EveryChunkGoesExactlyOnceThroughEveryStageInOrder) {
       EXPECT_EQ(source.num_begun(), kChunks);
       EXPECT_EQ(source.num_finishes, 1);
       EXPECT_EQ(sink.num_finishes, 1);
-      EXPECT_EQ(stats->slots, 2 * threads + 4);
+      EXPECT_EQ(stats->slots, 2 * threads + 2);
       EXPECT_GE(stats->threads, 1);
       EXPECT_LE(stats->threads, threads);
       EXPECT_LE(source.most_busy(), stats->slots);
@@ -465,9 +465,10 @@ TEST(PipelineTest, SourceOfTheWrongLengthIsABug) {
 TEST(PipelineTest, BudgetBoundsTheSlots) {
   PumpOptions options = Threads(4);
   options.memory_bytes = 1000;
-  EXPECT_EQ(*CountSlots(options, 0), 12);
-  EXPECT_EQ(*CountSlots(options, 83), 12);
-  EXPECT_EQ(*CountSlots(options, 84), 11);
+  EXPECT_EQ(*CountSlots(options, 0), 10);
+  EXPECT_EQ(*CountSlots(options, 0, 3), 13);
+  EXPECT_EQ(*CountSlots(options, 100), 10);
+  EXPECT_EQ(*CountSlots(options, 101), 9);
   EXPECT_EQ(*CountSlots(options, 500), 2);
   const auto status = CountSlots(options, 501).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

@@ -36,8 +36,7 @@ class Sink {
   // In parallel, or in order where writes_in_order(): copies the record out.
   virtual absl::Status Write(const Plan& plan, const Chunk& chunk, Slot& slot);
   virtual bool writes_in_order() const { return false; }
-  // How many threads more than cores pay: those that wait for a device in
-  // Write.
+  // How many threads Write keeps waiting for a device; 0: it does not wait.
   virtual int WaitingThreads() const { return 0; }
 
   // After the last chunk: the index, the directory, the commit's preparation.
@@ -48,8 +47,8 @@ class Sink {
   virtual int64_t SlotBytes() const = 0;
 };
 
-// What Sink::WaitingThreads says for `file`: direct writes wait for the device;
-// 6 threads beat 4 and 8 on 2 cores (performance.md 3.1b).
+// What Sink::WaitingThreads says for `file`: direct writes wait for the device,
+// which needs a few of them at once.
 int ThreadsThatWaitFor(const WritableFile& file);
 
 // Swallows everything: the sink of `verify`.
