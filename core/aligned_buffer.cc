@@ -15,7 +15,7 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
 // Of large buffers, so that one fits the next who asks for nearly as much.
 constexpr int64_t kLargeStep = int64_t{64} << 10;
 
@@ -69,21 +69,13 @@ Kept& KeptBuffers() {
   return *kept;
 }
 
-// Pages that begin with a huge page.
-uint8_t* MapLarge(int64_t size_bytes) {
-  const size_t mapped = static_cast<size_t>(size_bytes + kHugePageBytes);
-  void* const pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED) throw std::bad_alloc();
-  uint8_t* const begin = static_cast<uint8_t*>(pages);
-  const int64_t address =
-      static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin));
-  const int64_t lead = AlignUp(address, kHugePageBytes) - address;
-  if (lead > 0) munmap(begin, lead);
-  munmap(begin + lead + size_bytes, kHugePageBytes - lead);
+// Begins with a huge page.
+uint8_t* NewLarge(int64_t size_bytes) {
+  uint8_t* const data = static_cast<uint8_t*>(
+      ::operator new (size_bytes, std::align_val_t{kHugePageBytes}));
   // Advice only: without huge pages the buffer is slower to fill, not wrong.
-  (void)madvise(begin + lead, size_bytes, MADV_HUGEPAGE);
-  return begin + lead;
+  (void)madvise(data, size_bytes, MADV_HUGEPAGE);
+  return data;
 }
 
 }  // namespace
@@ -92,7 +84,7 @@ void AlignedBuffer::Free::operator()(uint8_t* data) const {
   if (capacity < kHugePageThreshold) {
     ::operator delete (data, std::align_val_t{kBufferAlignment});
   } else if (!KeptBuffers().Give(data, capacity)) {
-    munmap(data, capacity);
+    ::operator delete (data, std::align_val_t{kHugePageBytes});
   }
 }
 
@@ -109,7 +101,7 @@ void AlignedBuffer::Reserve(int64_t size_bytes) {
   } else {
     capacity = AlignUp(capacity, kLargeStep);
     data = KeptBuffers().Take(capacity);
-    if (data == nullptr) data = MapLarge(capacity);
+    if (data == nullptr) data = NewLarge(capacity);
   }
   data_ = std::unique_ptr<uint8_t[], Free>(data, Free(capacity));
 }
