@@ -42,8 +42,9 @@ absl::StatusOr<EditedRun> EditRun(const Checkpoint::Opened& opened,
   run.own_names = std::make_unique<StorageNames>(NamesOf(state_dict));
   run.names = run.own_names.get();
   PENSTOCK_ASSIGN_OR_RETURN(
-      run.derived, DerivedSource::Make(source, std::move(edited.derivations),
-                                       options.run.memory_bytes));
+      run.derived,
+      DerivedSource::MakeWithin(source, std::move(edited.derivations),
+                                run.options.run.memory_bytes));
   run.source = run.derived.get();
   return run;
 }

@@ -178,10 +178,14 @@ absl::Status WriteNpz(const WriteJob& job, WritableFile& file,
                       SaveReport& report) {
   PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<NpzSink> sink,
                             NpzSink::Create(file, job.root));
-  PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<DerivedSource> source,
-                            DerivedSource::Make(job.source, sink->derivations(),
-                                                job.options.run.memory_bytes));
-  return RunForeign(job, file, *source, *sink, report);
+  SaveOptions options = job.options;
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const std::unique_ptr<DerivedSource> source,
+      DerivedSource::MakeWithin(job.source, sink->derivations(),
+                                options.run.memory_bytes));
+  const WriteJob rest{job.root, job.names,     *source,   options,
+                      job.name, job.directory, job.opened};
+  return RunForeign(rest, file, *source, *sink, report);
 }
 
 absl::Status WriteSafetensors(const WriteJob& job, WritableFile& file,
@@ -260,17 +264,18 @@ absl::StatusOr<SafetensorsPlan> PlanShards(const WriteJob& job) {
 
 absl::Status WriteShard(const WriteJob& job, SafetensorsOutput shard,
                         WritableFile& file, SaveReport& report) {
+  SaveOptions options = job.options;
   PENSTOCK_ASSIGN_OR_RETURN(
       const std::unique_ptr<DerivedSource> source,
-      DerivedSource::Make(job.source, std::move(shard.derivations),
-                          job.options.run.memory_bytes));
+      DerivedSource::MakeWithin(job.source, std::move(shard.derivations),
+                                options.run.memory_bytes));
   StorageNames names;
   for (size_t i = 0; i < shard.names.size(); ++i) {
     names.emplace(shard.layout.storages[i].get(), shard.names[i]);
   }
   PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<LayoutSink> sink,
                             LayoutSink::Create(file, std::move(shard.layout)));
-  const WriteJob named{job.root, names,         *source,   job.options,
+  const WriteJob named{job.root, names,         *source,   options,
                        job.name, job.directory, job.opened};
   return RunForeign(named, file, *source, *sink, report);
 }

@@ -92,6 +92,11 @@ void Resolve(DType dtype, uint8_t flags, absl::Span<uint8_t> elements) {
   }
 }
 
+// Without having been gathered.
+bool Streams(const Tensor& from) {
+  return from.is_contiguous() || from.num_elements() == 0;
+}
+
 // Bytes [begin, begin + size) of a storage, as an error says them.
 absl::Status OutsideError(const Storage& storage, int64_t begin, int64_t size) {
   return absl::InvalidArgumentError(absl::StrFormat(
@@ -148,6 +153,24 @@ absl::StatusOr<std::unique_ptr<DerivedSource>> DerivedSource::Make(
   return source;
 }
 
+absl::StatusOr<std::unique_ptr<DerivedSource>> DerivedSource::MakeWithin(
+    Source& base, std::vector<Derivation> derivations, int64_t& budget_bytes) {
+  const int64_t quarter = budget_bytes / 4;
+  int64_t largest = 0;
+  int64_t wanted = 0;
+  for (const Derivation& derivation : derivations) {
+    if (Streams(derivation.from)) continue;
+    const int64_t size = derivation.from.byte_range().size();
+    largest = std::max(largest, size);
+    wanted = std::min(quarter, wanted + std::min(quarter, size));
+  }
+  const int64_t taken = std::min(std::max(largest, wanted), 3 * quarter);
+  PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<DerivedSource> source,
+                            Make(base, std::move(derivations), taken));
+  budget_bytes -= taken;
+  return source;
+}
+
 absl::Status DerivedSource::Add(Derivation derivation) {
   const Tensor& from = derivation.from;
   PENSTOCK_RETURN_IF_ERROR(
@@ -160,7 +183,7 @@ absl::Status DerivedSource::Add(Derivation derivation) {
         "the storage for %s as %s has another size than its elements",
         Describe(from), InfoOf(derivation.to).name));
   }
-  const bool streams = from.is_contiguous() || from.num_elements() == 0;
+  const bool streams = Streams(from);
   if (!streams && from.byte_range().size() > memory_bytes_) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "%s is not contiguous: making it so takes its %d bytes in memory, %d "

@@ -82,6 +82,13 @@ class DerivedSource : public Source {
   static absl::StatusOr<std::unique_ptr<DerivedSource>> Make(
       Source& base, std::vector<Derivation> derivations, int64_t memory_bytes);
 
+  // Make out of the budget of a run, of which the pump gets what is left: takes
+  // from `budget_bytes` what tensors that are not contiguous span, up to a
+  // quarter of it, but the largest in any case. More than three quarters is
+  // over the limit, for the pump needs some.
+  static absl::StatusOr<std::unique_ptr<DerivedSource>> MakeWithin(
+      Source& base, std::vector<Derivation> derivations, int64_t& budget_bytes);
+
   absl::Status Begin(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   // Further errors: kInvalidArgument for a piece of a derived storage that
   // begins or ends within an element.

@@ -510,6 +510,28 @@ TEST(DerivedSourceTest, GathersWithinItsMemory) {
   EXPECT_TRUE(absl::StrContains(refused.status().message(), "--memory"));
 }
 
+TEST(DerivedSourceTest, TakesFromABudgetWhatGatheringNeeds) {
+  MemorySource memory;
+  const Tensor turned = View(TestStorage(4000, 1, Fill::kWeights),
+                             DType::kFloat32, {10, 100}, {1, 10});
+  const auto left_of = [&](int64_t budget, std::vector<Tensor> tensors) {
+    std::vector<Derivation> derivations;
+    for (const Tensor& tensor : tensors) {
+      derivations.push_back(Derive(tensor, DType::kFloat16));
+    }
+    const auto made =
+        DerivedSource::MakeWithin(memory, std::move(derivations), budget);
+    return made.ok() ? budget : -1;
+  };
+  EXPECT_EQ(left_of(100'000, {turned}), 96'000);
+  EXPECT_EQ(left_of(100'000, {turned, turned, turned}), 88'000);
+  EXPECT_EQ(left_of(20'000, {turned, turned, turned}), 15'000);
+  EXPECT_EQ(left_of(6000, {turned, turned}), 2000);
+  EXPECT_EQ(left_of(5000, {turned}), -1);
+  const Tensor straight = View(turned.storage(), DType::kFloat32, {1000});
+  EXPECT_EQ(left_of(100, {straight}), 100);
+}
+
 TEST(DerivedSourceTest, RefusesPiecesThatCutElements) {
   const auto storage = TestStorage(64, 7, Fill::kNoise);
   const Derivation derivation =
