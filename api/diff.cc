@@ -1,7 +1,6 @@
 #include "api/diff.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -196,7 +195,7 @@ void Differ::Sort() {
 
 absl::StatusOr<DiffReport> Diff(const Checkpoint& a, const Checkpoint& b,
                                 const DiffOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   const std::optional<Tolerance>& tolerance = options.tolerance;
   if (tolerance && !(tolerance->rtol >= 0 && tolerance->atol >= 0)) {
     return absl::InvalidArgumentError(
@@ -205,9 +204,7 @@ absl::StatusOr<DiffReport> Diff(const Checkpoint& a, const Checkpoint& b,
   }
   PENSTOCK_ASSIGN_OR_RETURN(DiffReport report,
                             Differ(a.opened(), b.opened(), options).Run());
-  report.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-          .count();
+  report.seconds = SecondsSince(start);
   return report;
 }
 

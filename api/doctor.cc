@@ -193,14 +193,6 @@ string_view NextCommand(Format format) {
   }
 }
 
-int64_t TotalBytes(const Checkpoint& checkpoint) {
-  int64_t total = 0;
-  for (const auto& storage : checkpoint.root().graph()->storages()) {
-    total += storage->size_bytes();
-  }
-  return total;
-}
-
 void LookAtCheckpoint(const Checkpoint& checkpoint, DoctorReport& report) {
   report.health = Health::kSound;
   report.readable = true;
@@ -210,7 +202,7 @@ void LookAtCheckpoint(const Checkpoint& checkpoint, DoctorReport& report) {
       "a checkpoint (", report.kind, "), written by ",
       report.writer.empty() ? "an unknown program" : report.writer);
   report.num_tensors = checkpoint.state_dict().size();
-  report.raw_bytes = TotalBytes(checkpoint);
+  report.raw_bytes = StorageBytesOf(*checkpoint.root().graph());
   report.unchecked_bytes = UncheckedBytes(checkpoint);
   report.warnings = checkpoint.warnings();
   if (report.num_tensors == 0) {
@@ -261,7 +253,8 @@ int64_t UncheckedBytes(const Checkpoint& checkpoint) {
   if (opened.native != nullptr) return 0;
   // A directory that could be read a moment ago and now cannot vouches for
   // nothing.
-  return UncheckedBytes(opened.foreign).value_or(TotalBytes(checkpoint));
+  return UncheckedBytes(opened.foreign)
+      .value_or(StorageBytesOf(*checkpoint.root().graph()));
 }
 
 }  // namespace penstock

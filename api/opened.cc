@@ -73,6 +73,16 @@ absl::StatusOr<Tensor> RebasedOn(std::shared_ptr<const Storage> storage,
       offset);
 }
 
+int64_t StorageBytesOf(const Graph& graph) {
+  int64_t total = 0;
+  for (const auto& storage : graph.storages()) total += storage->size_bytes();
+  return total;
+}
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 FileSystem& FilesOf(const RunOptions& options) {
   return options.files == nullptr ? PosixFileSystem() : *options.files;
 }

@@ -4,6 +4,7 @@
 #ifndef PENSTOCK_API_OPENED_H_
 #define PENSTOCK_API_OPENED_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -40,6 +41,12 @@ absl::Status NoTensor(const std::string& path, absl::string_view name);
 // `view` over a storage that has exactly its byte_range().
 absl::StatusOr<Tensor> RebasedOn(std::shared_ptr<const Storage> storage,
                                  const Tensor& view);
+
+// Bytes of all storages.
+int64_t StorageBytesOf(const Graph& graph);
+
+using Clock = std::chrono::steady_clock;
+double SecondsSince(Clock::time_point start);
 
 FileSystem& FilesOf(const RunOptions& options);
 PumpOptions PumpOptionsOf(const RunOptions& options);

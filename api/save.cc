@@ -1,4 +1,3 @@
-#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,12 +17,6 @@
 namespace penstock {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // Several files: all of them are complete before the first appears, and the
 // index is the last to.
 absl::StatusOr<SaveReport> WriteShards(const WriteJob& job) {
@@ -32,9 +25,7 @@ absl::StatusOr<SaveReport> WriteShards(const WriteJob& job) {
   SaveReport report;
   report.format = job.options.format;
   report.warnings = std::move(plan.warnings);
-  for (const auto& storage : job.root.graph()->storages()) {
-    report.raw_bytes += storage->size_bytes();
-  }
+  report.raw_bytes = StorageBytesOf(*job.root.graph());
   std::vector<std::unique_ptr<AtomicFile>> files;
   const auto create = [&](const std::string& name) -> absl::Status {
     PENSTOCK_ASSIGN_OR_RETURN(

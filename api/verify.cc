@@ -1,4 +1,3 @@
-#include <chrono>
 #include <string>
 #include <vector>
 
@@ -23,9 +22,7 @@ absl::Status VerifyPayload(const Checkpoint::Opened& opened,
   PENSTOCK_RETURN_IF_ERROR(
       Pump(plan, source, sink, PumpOptionsOf(opened.options)).status());
   report.findings = source.Findings();
-  for (const auto& storage : opened.root.graph()->storages()) {
-    report.raw_bytes += storage->size_bytes();
-  }
+  report.raw_bytes = StorageBytesOf(*opened.root.graph());
   report.num_tensors = opened.state_dict.size();
   if (run.foreign != nullptr) {
     report.unverified_bytes = run.foreign->unverified_bytes();
@@ -44,7 +41,7 @@ absl::Status FindingOrError(const absl::Status& status, VerifyReport& report) {
 
 absl::StatusOr<VerifyReport> Verify(const std::string& path,
                                     const RunOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   VerifyReport report;
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
                             FilesOf(options).OpenRead(path));
@@ -64,9 +61,7 @@ absl::StatusOr<VerifyReport> Verify(const std::string& path,
           FindingOrError(opened.native->VerifyGlue(), report));
     }
   }
-  report.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-          .count();
+  report.seconds = SecondsSince(start);
   return report;
 }
 

@@ -1,7 +1,6 @@
 #include "api/write_job.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -21,23 +20,11 @@
 namespace penstock {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 int ThreadsOf(const RunOptions& options) {
   return options.threads > 0
              ? options.threads
              : std::max(1,
                         static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-int64_t TotalBytes(const Graph& graph) {
-  int64_t total = 0;
-  for (const auto& storage : graph.storages()) total += storage->size_bytes();
-  return total;
 }
 
 absl::Status CheckFreeSpace(const WriteJob& job, int64_t needed_bytes) {
@@ -297,7 +284,7 @@ void Remember(const WriteJob& job, const SaveReport& report) {
 absl::StatusOr<SaveReport> WriteTo(const WriteJob& job, WritableFile& file) {
   SaveReport report;
   report.format = job.options.format;
-  report.raw_bytes = TotalBytes(*job.root.graph());
+  report.raw_bytes = StorageBytesOf(*job.root.graph());
   PENSTOCK_RETURN_IF_ERROR(Write(job, file, report));
   if (job.foreign != nullptr) {
     PENSTOCK_RETURN_IF_ERROR(job.foreign->VerifyRest());
