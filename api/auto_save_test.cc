@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "api/penstock.h"
 #include "core/memory_file_system.h"
+#include "core/posix_file_system.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fault_file.h"
@@ -64,6 +65,21 @@ TEST_F(AutoSaveTest, NothingOfTheProbeIsLeftInASmallerFile) {
   // Nor does a file say what was measured: equal saves are equal files.
   ASSERT_TRUE(SaveTo(base, "/d/asked.pstk", Codec::kZstd).ok());
   EXPECT_EQ(base.Get("/d/auto.pstk"), base.Get("/d/asked.pstk"));
+}
+
+// Where space is reserved, and written around the page cache.
+TEST_F(AutoSaveTest, NothingOfTheProbeIsLeftOnADisk) {
+  ThrottledFileSystem files(PosixFileSystem(), 100e6);
+  const std::string path = ::testing::TempDir() + "/auto.pstk";
+  const auto saved = SaveTo(files, path);
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  EXPECT_THAT(saved->codec_reason, HasSubstr("MiB probed"));
+  ASSERT_LT(saved->file_bytes, 16 << 20);
+  EXPECT_EQ(files.Stat(path)->size_bytes, saved->file_bytes);
+  const auto verified = Verify(path);
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_THAT(verified->findings, IsEmpty());
+  EXPECT_TRUE(files.Unlink(path).ok());
 }
 
 TEST_F(AutoSaveTest, TheNextSaveRemembersTheDisk) {

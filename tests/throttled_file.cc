@@ -113,6 +113,11 @@ absl::Status ThrottledFileSystem::Unlink(const std::string& path) {
   return base_.Unlink(path);
 }
 
+void ThrottledFileSystem::CloseReplaced(
+    std::unique_ptr<RandomAccessFile> file) {
+  base_.CloseReplaced(std::move(file));
+}
+
 absl::Status ThrottledFileSystem::SetPermissions(const std::string& path,
                                                  uint32_t permissions) {
   return base_.SetPermissions(path, permissions);

@@ -35,6 +35,7 @@ class ThrottledFileSystem : public FileSystem {
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status SyncDirectory(const std::string& path) override;
   absl::Status Unlink(const std::string& path) override;
+  void CloseReplaced(std::unique_ptr<RandomAccessFile> file) override;
   absl::Status SetPermissions(const std::string& path,
                               uint32_t permissions) override;
   absl::StatusOr<FileInfo> Stat(const std::string& path) override;
