@@ -50,7 +50,9 @@ const std::vector<std::pair<std::string, std::string>>& Checkpoint::metadata()
   return opened_->metadata;
 }
 const Value& Checkpoint::root() const { return opened_->root; }
-const StateDict& Checkpoint::state_dict() const { return opened_->state_dict; }
+const StateDict& Checkpoint::state_dict() const {
+  return opened_->state_dict();
+}
 
 std::vector<std::string> Checkpoint::globals() const {
   if (opened_->native == nullptr) return opened_->foreign.globals;
@@ -79,14 +81,14 @@ StorageLayout Checkpoint::LayoutOf(const Storage& storage) const {
 }
 
 absl::StatusOr<Tensor> Checkpoint::Read(absl::string_view name) const {
-  const NamedTensor* entry = opened_->state_dict.Find(name);
+  const NamedTensor* entry = opened_->state_dict().Find(name);
   if (entry == nullptr) return NoTensor(opened_->path, name);
   return opened_->Read(*entry, entry->tensor);
 }
 
 absl::StatusOr<Tensor> Checkpoint::ReadRows(absl::string_view name,
                                             int64_t begin, int64_t end) const {
-  const NamedTensor* entry = opened_->state_dict.Find(name);
+  const NamedTensor* entry = opened_->state_dict().Find(name);
   if (entry == nullptr) return NoTensor(opened_->path, name);
   absl::StatusOr<Tensor> rows = entry->tensor.Rows(begin, end);
   if (!rows.ok()) return Annotate(rows.status(), entry->name);

@@ -57,8 +57,8 @@ LoneTensor Lone(const NamedTensor& entry) {
 }
 
 void Differ::PairByName() {
-  for (const NamedTensor& entry : a_.state_dict.entries()) {
-    const NamedTensor* const other = b_.state_dict.Find(entry.name);
+  for (const NamedTensor& entry : a_.state_dict().entries()) {
+    const NamedTensor* const other = b_.state_dict().Find(entry.name);
     if (other == nullptr) {
       report_.removed.push_back(Lone(entry));
       continue;
@@ -67,8 +67,8 @@ void Differ::PairByName() {
     AddPair(
         {entry.name, entry.tensor, other->tensor, entry.flags, other->flags});
   }
-  for (const NamedTensor& entry : b_.state_dict.entries()) {
-    if (a_.state_dict.Find(entry.name) == nullptr) {
+  for (const NamedTensor& entry : b_.state_dict().entries()) {
+    if (a_.state_dict().Find(entry.name) == nullptr) {
       report_.added.push_back(Lone(entry));
     }
   }

@@ -26,8 +26,8 @@ absl::StatusOr<EditedRun> EditRun(const Checkpoint::Opened& opened,
   run.source = &source;
   if (!options.edits.any()) {
     run.root = opened.root;
-    run.names = &opened.names;
-    run.num_tensors = opened.state_dict.size();
+    run.names = &opened.names();
+    run.num_tensors = opened.state_dict().size();
     return run;
   }
   run.options.origin = OriginMode::kNever;

@@ -93,7 +93,8 @@ absl::StatusOr<Value> LoadTree(const Checkpoint::Opened& opened,
   const Checkpoint::Opened::Run run = opened.NewRun(pages);
   NewMemorySink sink(windows);
   PENSTOCK_RETURN_IF_ERROR(
-      RunPump(plan, opened.names, *run.source, sink, opened.options).status());
+      RunPump(plan, opened.names(), *run.source, sink, opened.options)
+          .status());
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Graph> filled,
                             graph.WithStorages(std::move(storages)));
   return Value(std::move(filled), opened.root.id());
@@ -280,7 +281,7 @@ absl::Status TargetLoader::ReadDirect() {
          direct.range.begin});
   }
   MemorySink sink(std::move(windows));
-  return RunPump(plan, opened_.names, *run_.source, sink, opened_.options)
+  return RunPump(plan, opened_.names(), *run_.source, sink, opened_.options)
       .status();
 }
 
@@ -320,7 +321,7 @@ absl::Status TargetLoader::ReadPart(const Tensor& from, const Tensor& to) {
   const Plan plan = PlanRange(from.storage(), range.begin, range.end);
   MemorySink sink({{memory, range.begin}});
   PENSTOCK_RETURN_IF_ERROR(
-      RunPump(plan, opened_.names, *run_.source, sink, options).status());
+      RunPump(plan, opened_.names(), *run_.source, sink, options).status());
   PENSTOCK_ASSIGN_OR_RETURN(const Tensor read, RebasedOn(memory, from));
   return CopyElements(read, to);
 }
@@ -357,7 +358,7 @@ absl::StatusOr<Value> Checkpoint::LoadMapped() const {
 absl::StatusOr<LoadReport> Checkpoint::LoadInto(StateDict& target,
                                                 Strictness strictness) const {
   PENSTOCK_ASSIGN_OR_RETURN(
-      LoadPlan plan, opened_->state_dict.PlanLoadInto(target, strictness));
+      LoadPlan plan, opened_->state_dict().PlanLoadInto(target, strictness));
   TargetLoader loader(*opened_);
   for (const LoadPlan::Copy& copy : plan.copies) {
     loader.Add(copy);

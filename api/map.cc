@@ -92,7 +92,7 @@ absl::StatusOr<int64_t> Checkpoint::Opened::OffsetInFile(
 }
 
 absl::StatusOr<Tensor> Checkpoint::Map(absl::string_view name) const {
-  const NamedTensor* entry = opened_->state_dict.Find(name);
+  const NamedTensor* entry = opened_->state_dict().Find(name);
   if (entry == nullptr) return NoTensor(opened_->path, name);
   absl::StatusOr<Tensor> mapped = MapView(*opened_, *entry);
   if (absl::IsUnimplemented(mapped.status())) {

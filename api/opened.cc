@@ -13,8 +13,15 @@
 #include "compat/origin.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
+#include "core/tensor_walk.h"
 
 namespace penstock {
+namespace {
+
+// Of tensors, where sharing multiplies them (StateDict::FromValue).
+constexpr int64_t kMaxNames = 4'000'000;
+
+}  // namespace
 
 Format FormatOf(ForeignFormat format) {
   switch (format) {
@@ -136,14 +143,33 @@ absl::Status Checkpoint::Opened::OpenAs(
       extent_offsets[extent.storage] = extent.file_offset;
     }
   }
-  PENSTOCK_ASSIGN_OR_RETURN(state_dict, StateDict::FromValue(root));
-  names = NamesOf(state_dict);
+  // Naming them may be an error, which belongs to opening; almost always it is
+  // plain that it will be none.
+  if (HasFewPaths(*root.graph(), kMaxNames)) return absl::OkStatus();
+  absl::Status named;
+  std::call_once(named_, [&] { named = NameTensors(); });
+  return named;
+}
+
+absl::Status Checkpoint::Opened::NameTensors() const {
+  PENSTOCK_ASSIGN_OR_RETURN(state_dict_, StateDict::FromValue(root, kMaxNames));
+  names_ = NamesOf(state_dict_);
   if (native != nullptr) {
     for (const auto& attachment : native->index().attachments) {
-      names.emplace(attachment.get(), "(origin)");
+      names_.emplace(attachment.get(), "(origin)");
     }
   }
   return absl::OkStatus();
+}
+
+const StateDict& Checkpoint::Opened::state_dict() const {
+  std::call_once(named_, [this] { PENSTOCK_CHECK(NameTensors().ok()); });
+  return state_dict_;
+}
+
+const StorageNames& Checkpoint::Opened::names() const {
+  state_dict();
+  return names_;
 }
 
 Checkpoint::Opened::Run Checkpoint::Opened::NewRun(

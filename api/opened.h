@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,7 +57,7 @@ absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,
                                   Source& source, Sink& sink,
                                   const RunOptions& options);
 
-// A file of one of the formats, open. Immutable once opened.
+// A file of one of the formats, open. Immutable once opened; thread-safe.
 struct Checkpoint::Opened {
   // A source for one run.
   struct Run {
@@ -73,8 +74,6 @@ struct Checkpoint::Opened {
   // By storage of a foreign file: where its extent begins, -1: it has none.
   std::vector<int64_t> extent_offsets;
   Value root;
-  StateDict state_dict;
-  StorageNames names;
   std::string writer;
   std::string codec = "none";
   std::optional<Origin> origin;
@@ -82,6 +81,12 @@ struct Checkpoint::Opened {
 
   absl::Status OpenAs(FileKind kind,
                       std::shared_ptr<const RandomAccessFile> file);
+
+  // The tensors by name, and the names for messages: made for the first who
+  // asks, which most of opening a checkpoint of many tensors would be.
+  const StateDict& state_dict() const;
+  const StorageNames& names() const;
+
   // `pages`, if given, hold all of file(), as RandomAccessFile::Map gives it.
   Run NewRun(std::shared_ptr<const uint8_t> pages = nullptr) const;
   // The plan that reads every tensor in the order of the file.
@@ -94,6 +99,13 @@ struct Checkpoint::Opened {
   // The elements of `view`, which is `entry`'s tensor or rows of it.
   absl::StatusOr<Tensor> Read(const NamedTensor& entry,
                               const Tensor& view) const;
+
+ private:
+  absl::Status NameTensors() const;
+
+  mutable std::once_flag named_;
+  mutable StateDict state_dict_;
+  mutable StorageNames names_;
 };
 
 }  // namespace penstock

@@ -16,14 +16,14 @@ absl::Status VerifyPayload(const Checkpoint::Opened& opened,
   const Plan plan =
       opened.native != nullptr ? opened.native->FilePlan() : opened.TreePlan();
   const Checkpoint::Opened::Run run = opened.NewRun();
-  ReportingSource source(*run.source, NamesFor(plan, opened.names),
+  ReportingSource source(*run.source, NamesFor(plan, opened.names()),
                          ReportingSource::OnDamage::kCollect);
   NullSink sink;
   PENSTOCK_RETURN_IF_ERROR(
       Pump(plan, source, sink, PumpOptionsOf(opened.options)).status());
   report.findings = source.Findings();
   report.raw_bytes = StorageBytesOf(*opened.root.graph());
-  report.num_tensors = opened.state_dict.size();
+  report.num_tensors = opened.state_dict().size();
   if (run.foreign != nullptr) {
     report.unverified_bytes = run.foreign->unverified_bytes();
   }

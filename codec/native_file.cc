@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "codec/format.h"
 #include "codec/native_index.h"
+#include "core/aligned_buffer.h"
 #include "core/checked.h"
 #include "core/checksum.h"
 #include "core/status_macros.h"
@@ -44,16 +45,19 @@ absl::StatusOr<Footer> ReadFooter(const RandomAccessFile& file) {
 absl::StatusOr<NativeIndex> ReadIndex(const RandomAccessFile& file) {
   PENSTOCK_ASSIGN_OR_RETURN(const Header header, ReadHeader(file));
   PENSTOCK_ASSIGN_OR_RETURN(const Footer footer, ReadFooter(file));
-  std::vector<uint8_t> frame(kFrameHeaderBytes + footer.index_bytes);
+  // Not a vector, which would fill it with zeros first.
+  AlignedBuffer buffer;
+  const int64_t frame_bytes = kFrameHeaderBytes + footer.index_bytes;
+  buffer.Reserve(frame_bytes);
+  const absl::Span<uint8_t> frame(buffer.data(), frame_bytes);
   const int64_t data_end = footer.index_offset - kFrameHeaderBytes;
-  PENSTOCK_RETURN_IF_ERROR(file.Read(data_end, absl::MakeSpan(frame)));
+  PENSTOCK_RETURN_IF_ERROR(file.Read(data_end, frame));
   const std::string expected = PackFrameHeader(kIndexFrame, footer.index_bytes);
   if (std::memcmp(frame.data(), expected.data(), expected.size()) != 0) {
     return absl::DataLossError(absl::StrFormat(
         "index at offset %d: frame header is damaged", data_end));
   }
-  const absl::Span<const uint8_t> payload =
-      absl::MakeConstSpan(frame).subspan(kFrameHeaderBytes);
+  const absl::Span<const uint8_t> payload = frame.subspan(kFrameHeaderBytes);
   absl::Status status = CheckHash(footer.index_hash, HashOf(payload), "index");
   if (status.ok()) {
     absl::StatusOr<NativeIndex> index =

@@ -138,9 +138,16 @@ absl::Status ParseTable(absl::Span<const uint8_t> body, absl::string_view what,
         absl::StrFormat("%s: section of %d bytes is no multiple of %d", what,
                         body.size(), sizeof(T)));
   }
-  out.resize(body.size() / sizeof(T));
+  const size_t count = body.size() / sizeof(T);
+  if (reinterpret_cast<uintptr_t>(body.data()) % alignof(T) == 0) {
+    // Where a writer put it; a table is touched once then.
+    const T* const rows = reinterpret_cast<const T*>(body.data());
+    out.assign(rows, rows + count);
+    return absl::OkStatus();
+  }
+  out.resize(count);
   // memcpy of nothing from null is undefined.
-  if (!body.empty()) {
+  if (count > 0) {
     std::memcpy(static_cast<void*>(out.data()), body.data(), body.size());
   }
   return absl::OkStatus();
@@ -269,14 +276,20 @@ size_t CountTreeStorages(const GraphTables& tables) {
 absl::Status MakeGraph(GraphTables tables, NativeIndex& index) {
   const size_t in_tree =
       std::min(CountTreeStorages(tables), index.storages.size());
+  std::vector<int64_t> sizes;
+  sizes.reserve(index.storages.size());
+  for (const FileStorage& storage : index.storages) {
+    sizes.push_back(storage.size_bytes);
+  }
+  std::vector<std::shared_ptr<Storage>> storages = Storage::AllInFile(sizes);
   tables.storages.reserve(in_tree);
-  for (size_t i = 0; i < index.storages.size(); ++i) {
-    std::shared_ptr<Storage> storage =
-        Storage::InFile(index.storages[i].size_bytes, static_cast<int64_t>(i));
+  for (size_t i = 0; i < storages.size(); ++i) {
     const std::string& location = index.locations[index.storages[i].location];
-    if (location != storage->location()) storage->set_location(location);
+    if (location != storages[i]->location()) {
+      storages[i]->set_location(location);
+    }
     (i < in_tree ? tables.storages : index.attachments)
-        .push_back(std::move(storage));
+        .push_back(std::move(storages[i]));
   }
   if (!index.attachments.empty() && index.extensions.empty()) {
     return absl::DataLossError(absl::StrFormat(

@@ -367,6 +367,7 @@ absl::StatusOr<NodeId> GraphBuilder::ObjectContainer(NodeId object,
 void GraphBuilder::DropEqualKeys(NodeId dict, PythonKeys& keys,
                                  std::vector<Place>& places) {
   std::vector<NodeId>& pairs = growing(dict);
+  if (keys.AreDistinctTexts(pairs)) return;
   size_t end = 0;
   for (size_t i = 0; i < pairs.size(); i += 2) {
     const uint32_t key = keys.ClassOf(pairs[i]);
@@ -391,8 +392,7 @@ std::vector<NodeId> GraphBuilder::NumberFrom(NodeId root,
                                 HasBytes(node.kind) ? AsBytes(id) : "",
                                 children(id)};
   };
-  // In a checkpoint each tensor has a key; the other keys are few.
-  PythonKeys keys(view, static_cast<int64_t>(tensors_.size()));
+  PythonKeys keys(view);
   std::vector<Place> places;
   numbers.assign(nodes_.size(), kNoNode);
   std::vector<NodeId> order;

@@ -319,12 +319,12 @@ absl::Status Proof::CheckKeys() const {
     return PythonKeys::NodeView{node.kind, node.payload, BytesOf(tables_, node),
                                 ChildrenOf(tables_, node)};
   };
-  // In a checkpoint each tensor has a key; the other keys are few.
-  PythonKeys keys(view, static_cast<int64_t>(tables_.tensors.size()));
+  PythonKeys keys(view);
   std::vector<uint32_t> last_dict;  // by class: 1 + the last dict that had it
   for (uint32_t i = 0; i < tables_.nodes.size(); ++i) {
     if (tables_.nodes[i].kind != NodeKind::kDict) continue;
     const auto children = ChildrenOf(tables_, tables_.nodes[i]);
+    if (keys.AreDistinctTexts(children)) continue;
     for (size_t k = 0; k < children.size(); k += 2) {
       if (!IsHashable(tables_.nodes[children[k]].kind)) {
         return BadNode(i, absl::StrCat("key ", k / 2, " cannot be a key"));

@@ -121,6 +121,22 @@ bool IsHashable(NodeKind kind) {
          kind != NodeKind::kSet && kind != NodeKind::kByteArray;
 }
 
+bool PythonKeys::AreDistinctTexts(absl::Span<const NodeId> pairs) {
+  const auto text_of = [&](uint32_t pair) {
+    return view_(pairs[2 * size_t{pair}]).bytes;
+  };
+  distinct_.Reset(pairs.size() / 2);
+  for (size_t i = 0; 2 * i < pairs.size(); ++i) {
+    const NodeView key = view_(pairs[2 * i]);
+    const auto pair = static_cast<uint32_t>(i);
+    if ((key.kind != NodeKind::kStr && key.kind != NodeKind::kPy2Str) ||
+        distinct_.Insert(key.bytes, pair, text_of) != pair) {
+      return false;
+    }
+  }
+  return true;
+}
+
 uint32_t PythonKeys::ClassOf(NodeId id) {
   NodeView view = view_(id);
   uint32_t found;

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/graph_tables.h"
+#include "core/text_index.h"
 
 namespace penstock {
 
@@ -44,11 +45,13 @@ class PythonKeys {
   };
 
   // `view` gives a node; what its spans show must live as long as this.
-  // `num_expected` keys: room is made for them at once.
-  PythonKeys(std::function<NodeView(NodeId)> view, int64_t num_expected)
-      : view_(std::move(view)) {
-    texts_.reserve(num_expected);
-  }
+  explicit PythonKeys(std::function<NodeView(NodeId)> view)
+      : view_(std::move(view)) {}
+
+  // True where the keys of `pairs` (key, value, key...) are texts, no two of
+  // them equal: almost any dict, and told faster than by classes. False says
+  // nothing.
+  bool AreDistinctTexts(absl::Span<const NodeId> pairs);
 
   // The node's class: 0, 1, 2... in order of first meeting.
   uint32_t ClassOf(NodeId id);
@@ -70,6 +73,7 @@ class PythonKeys {
   std::string Form(const NodeView& view) const;
 
   std::function<NodeView(NodeId)> view_;
+  TextIndex distinct_;  // of one call
   uint32_t num_classes_ = 0;
   absl::flat_hash_map<absl::string_view, uint32_t> texts_;
   absl::flat_hash_map<std::string, uint32_t> forms_;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -56,36 +57,45 @@ absl::StatusOr<StateDict> StateDict::FromValue(const Value& root,
   const int64_t expected =
       std::clamp<int64_t>(max_names, 0, root.graph()->num_tensors());
   result.entries_.reserve(expected);
-  result.numbers_.reserve(expected);
+  result.numbers_.Reset(expected);
   // By name that was taken: the number to try next.
   absl::flat_hash_map<std::string, int64_t> next_numbers;
   const auto visit = [&](WalkedTensor walked) {
     NamedTensor entry = {std::string(walked.path), std::move(walked.tensor),
                          walked.flags, walked.number};
-    if (result.numbers_.contains(entry.name)) {
+    if (!result.TryAdd(std::move(entry))) {
       int64_t& number = next_numbers.try_emplace(entry.name, 2).first->second;
       do {
         entry.name = absl::StrCat(walked.path, "~", number++);
-      } while (result.numbers_.contains(entry.name));
+      } while (!result.TryAdd(std::move(entry)));
     }
-    return result.Add(std::move(entry));
+    return absl::OkStatus();
   };
   PENSTOCK_RETURN_IF_ERROR(WalkTensors(root, max_names, visit));
   return result;
 }
 
-absl::Status StateDict::Add(NamedTensor entry) {
-  if (!numbers_.try_emplace(entry.name, size()).second) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("a tensor named ", entry.name, " is there already"));
+bool StateDict::TryAdd(NamedTensor&& entry) {
+  const auto number = static_cast<uint32_t>(entries_.size());
+  PENSTOCK_CHECK(number < TextIndex::kNone);
+  if (numbers_.Insert(entry.name, number,
+                      [this](uint32_t i) { return name_of(i); }) != number) {
+    return false;
   }
   entries_.push_back(std::move(entry));
-  return absl::OkStatus();
+  return true;
+}
+
+absl::Status StateDict::Add(NamedTensor entry) {
+  if (TryAdd(std::move(entry))) return absl::OkStatus();
+  return absl::AlreadyExistsError(
+      absl::StrCat("a tensor named ", entry.name, " is there already"));
 }
 
 const NamedTensor* StateDict::Find(absl::string_view name) const {
-  const auto it = numbers_.find(name);
-  return it == numbers_.end() ? nullptr : &entries_[it->second];
+  const uint32_t number =
+      numbers_.Find(name, [this](uint32_t i) { return name_of(i); });
+  return number == TextIndex::kNone ? nullptr : &entries_[number];
 }
 
 absl::StatusOr<StateDict> StateDict::Renamed(
@@ -94,12 +104,11 @@ absl::StatusOr<StateDict> StateDict::Renamed(
   for (const NamedTensor& entry : entries_) {
     NamedTensor renamed = entry;
     renamed.name = rename(entry.name);
-    const auto it = result.numbers_.find(renamed.name);
-    if (it != result.numbers_.end()) {
+    if (const NamedTensor* const other = result.Find(renamed.name)) {
       // Entries keep their order, hence their numbers.
       return absl::InvalidArgumentError(
-          absl::StrCat(entries_[it->second].name, " and ", entry.name,
-                       " would both be named ", renamed.name));
+          absl::StrCat(entries_[other - result.entries_.data()].name, " and ",
+                       entry.name, " would both be named ", renamed.name));
     }
     PENSTOCK_RETURN_IF_ERROR(result.Add(std::move(renamed)));
   }

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/tensor.h"
+#include "core/text_index.h"
 #include "core/value.h"
 
 namespace penstock {
@@ -92,8 +92,14 @@ class StateDict {
                                         Strictness strictness) const;
 
  private:
+  // False, and no change, where the name is taken.
+  bool TryAdd(NamedTensor&& entry);
+  absl::string_view name_of(uint32_t number) const {
+    return entries_[number].name;
+  }
+
   std::vector<NamedTensor> entries_;
-  absl::flat_hash_map<std::string, int64_t> numbers_;
+  TextIndex numbers_;  // of entries_, by name
 };
 
 }  // namespace penstock

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -67,6 +68,20 @@ std::shared_ptr<Storage> Storage::InFile(int64_t size_bytes,
   return storage;
 }
 
+std::vector<std::shared_ptr<Storage>> Storage::AllInFile(
+    absl::Span<const int64_t> sizes_bytes) {
+  const std::shared_ptr<Storage[]> all(new Storage[sizes_bytes.size()]);
+  std::vector<std::shared_ptr<Storage>> storages;
+  storages.reserve(sizes_bytes.size());
+  for (size_t i = 0; i < sizes_bytes.size(); ++i) {
+    PENSTOCK_CHECK(sizes_bytes[i] >= 0);
+    all[i].size_bytes_ = sizes_bytes[i];
+    all[i].file_number_ = static_cast<int64_t>(i);
+    storages.emplace_back(all, &all[i]);
+  }
+  return storages;
+}
+
 Storage::~Storage() {
   if (release_) release_();
 }
@@ -81,8 +96,13 @@ absl::Span<uint8_t> Storage::mutable_bytes() {
   return absl::MakeSpan(data_, size_bytes_);
 }
 
+const std::string& Storage::location() const {
+  static const std::string* const kCpu = new std::string("cpu");
+  return location_ == nullptr ? *kCpu : *location_;
+}
+
 void Storage::set_location(absl::string_view location) {
-  location_ = std::string(location);
+  location_ = std::make_unique<const std::string>(location);
 }
 
 }  // namespace penstock

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -36,6 +37,10 @@ class Storage {
   // the checkpoint's Source reads. Never negative, either of them.
   static std::shared_ptr<Storage> InFile(int64_t size_bytes,
                                          int64_t file_number);
+  // The same for storages 0, 1, 2... of a file, `sizes_bytes` long, in one
+  // allocation, which lives as long as any of them.
+  static std::vector<std::shared_ptr<Storage>> AllInFile(
+      absl::Span<const int64_t> sizes_bytes);
 
   ~Storage();
   Storage(const Storage&) = delete;
@@ -53,7 +58,7 @@ class Storage {
 
   // PyTorch's location text, "cpu" unless set: where the bytes lay when they
   // were saved ("cuda:1"). It is kept and written back; it moves nothing.
-  const std::string& location() const { return location_; }
+  const std::string& location() const;
   void set_location(absl::string_view location);
 
  private:
@@ -62,7 +67,7 @@ class Storage {
   uint8_t* data_ = nullptr;
   int64_t size_bytes_ = 0;
   int64_t file_number_ = -1;
-  std::string location_ = "cpu";
+  std::unique_ptr<const std::string> location_;  // null: "cpu"
   std::function<void()> release_;
 };
 

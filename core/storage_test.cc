@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -62,6 +63,18 @@ TEST(StorageTest, InAFileItHasASizeAndNoBytes) {
   EXPECT_EQ(storage->file_number(), 7);
   EXPECT_EQ(storage->size_bytes(), int64_t{1} << 50);
   EXPECT_DEATH(storage->bytes(), "in_file");
+}
+
+TEST(StorageTest, ThoseOfAFileStayAsLongAsOneOfThem) {
+  auto storages = Storage::AllInFile({5, 0, int64_t{1} << 40});
+  ASSERT_EQ(storages.size(), 3u);
+  storages[2]->set_location("cuda:0");
+  const std::shared_ptr<Storage> last = std::move(storages[2]);
+  storages.clear();
+  EXPECT_EQ(last->size_bytes(), int64_t{1} << 40);
+  EXPECT_EQ(last->file_number(), 2);
+  EXPECT_EQ(last->location(), "cuda:0");
+  EXPECT_TRUE(Storage::AllInFile({}).empty());
 }
 
 TEST(StorageTest, KeepsPyTorchsLocation) {

@@ -183,15 +183,18 @@ absl::StatusOr<Tensor> Tensor::Make(std::shared_ptr<const Storage> storage,
   if (strides.empty()) strides = ContiguousStrides(shape);
   PENSTOCK_RETURN_IF_ERROR(
       CheckView(dtype, shape, strides, offset, storage->size_bytes()));
-  Tensor tensor;
-  tensor.num_elements_ = *CountElements(shape);
-  tensor.storage_ = std::move(storage);
-  tensor.dtype_ = dtype;
-  tensor.shape_ = std::move(shape);
-  tensor.strides_ = std::move(strides);
-  tensor.offset_ = offset;
-  return tensor;
+  return Tensor(std::move(storage), dtype, shape, strides, offset);
 }
+
+Tensor::Tensor(std::shared_ptr<const Storage> storage, DType dtype,
+               absl::Span<const int64_t> shape,
+               absl::Span<const int64_t> strides, int64_t offset)
+    : storage_(std::move(storage)),
+      dtype_(dtype),
+      shape_(shape.begin(), shape.end()),
+      strides_(strides.begin(), strides.end()),
+      offset_(offset),
+      num_elements_(*CountElements(shape)) {}
 
 int64_t Tensor::size_bytes() const {
   return BytesFor(dtype_, num_elements_).value_or(kMax);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/dtype.h"
@@ -72,12 +73,21 @@ class Tensor {
   absl::Status CopyTo(absl::Span<uint8_t> out) const;
 
  private:
+  // The tensors of tables that it has proven.
+  friend class Graph;
+
+  // Without the allocation that almost no tensor needs.
+  using Dims = absl::InlinedVector<int64_t, 4>;
+
   Tensor() = default;
+  Tensor(std::shared_ptr<const Storage> storage, DType dtype,
+         absl::Span<const int64_t> shape, absl::Span<const int64_t> strides,
+         int64_t offset);  // CheckView holds
 
   std::shared_ptr<const Storage> storage_;
   DType dtype_ = DType::kUInt8;
-  std::vector<int64_t> shape_;
-  std::vector<int64_t> strides_;
+  Dims shape_;
+  Dims strides_;
   int64_t offset_ = 0;
   int64_t num_elements_ = 0;
 };

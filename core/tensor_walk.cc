@@ -369,6 +369,52 @@ absl::Status WalkTensors(
   return Walk(root, max_tensors, visit).Run(root.id());
 }
 
+bool HasFewPaths(const Graph& graph, int64_t max_tensors) {
+  // Of an index, "callable", "<key 7>": what is no key of a dict.
+  constexpr int64_t kPartBytes = 32;
+  const GraphTables& tables = graph.tables();
+  // By node: bytes that the path to it takes at most; -1: nothing led to it
+  // yet. Nodes stand in order of first visit, so parents come before.
+  std::vector<int64_t> path_bytes(tables.nodes.size(), -1);
+  path_bytes[0] = 0;
+  int64_t num_tensors = 0;
+  int64_t sum_of_paths = 0;
+  int64_t sum_of_parts = 0;
+  const int64_t most_parts =
+      std::min(kMaxPathBytes, kStepsPerTensor / 2 *
+                                  std::clamp<int64_t>(max_tensors, 0, 1 << 24));
+  for (size_t i = 0; i < tables.nodes.size(); ++i) {
+    const Node& node = tables.nodes[i];
+    if (HoldsNoTensor(node.kind)) continue;
+    if (node.kind == NodeKind::kTensor || node.kind == NodeKind::kObject) {
+      ++num_tensors;  // an object may be one, of its arguments
+      sum_of_paths += path_bytes[i];
+    }
+    const bool is_dict = node.kind == NodeKind::kDict;
+    const auto children = ChildrenOf(tables, node);
+    for (size_t k = 0; k < children.size(); ++k) {
+      if (children[k] == kNoNode) continue;
+      const Node& child = tables.nodes[children[k]];
+      if (HoldsNoTensor(child.kind)) continue;
+      if (is_dict && k % 2 == 0) return false;  // a tensor within a key
+      int64_t part_bytes = kPartBytes;
+      if (is_dict) {
+        const Node& key = tables.nodes[children[k - 1]];
+        if (key.kind != NodeKind::kStr && key.kind != NodeKind::kInt) {
+          return false;  // Python's repr may be long
+        }
+        if (key.kind == NodeKind::kStr) part_bytes = 1 + int64_t{key.size};
+      }
+      sum_of_parts += part_bytes;
+      int64_t& bytes = path_bytes[children[k]];
+      if (bytes >= 0 || sum_of_parts > most_parts) return false;
+      bytes = path_bytes[i] + part_bytes;
+    }
+    if (num_tensors > max_tensors || sum_of_paths > kMaxPathBytes) return false;
+  }
+  return true;
+}
+
 absl::StatusOr<Value> FindPath(const Value& root, absl::string_view path) {
   const std::function<absl::Status(WalkedTensor)> visit = [](WalkedTensor) {
     return absl::OkStatus();

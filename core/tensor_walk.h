@@ -54,6 +54,12 @@ absl::Status WalkTensors(
     const Value& root, int64_t max_tensors,
     const std::function<absl::Status(WalkedTensor)>& visit);
 
+// True where one pass over the tables shows that WalkTensors visits at most
+// `max_tensors` of this graph, from its first node on, and fails only where
+// `visit` does: no container and no tensor is in two places, and paths are
+// short. Almost any checkpoint without tied tensors is so. False says nothing.
+bool HasFewPaths(const Graph& graph, int64_t max_tensors);
+
 // What WalkTensors meets first under `path`, which need not be a tensor: a
 // dict, a list, an object that may hold some. Of a wrapped tensor the wrapper.
 // Errors: kNotFound; kResourceExhausted, as WalkTensors.

@@ -28,13 +28,10 @@ int64_t Graph::num_tensors() const {
 Tensor Graph::tensor(int64_t number) const {
   PENSTOCK_CHECK(number >= 0 && number < num_tensors());
   const TensorRow& row = tables_.tensors[number];
-  const auto first = tables_.dims.begin() + static_cast<int64_t>(row.dims);
-  auto tensor = Tensor::Make(
-      tables_.storages[row.storage], static_cast<DType>(row.dtype),
-      std::vector<int64_t>(first, first + row.rank),
-      std::vector<int64_t>(first + row.rank, first + 2 * row.rank), row.offset);
-  PENSTOCK_CHECK(tensor.ok());
-  return *std::move(tensor);
+  const auto dims =
+      absl::MakeConstSpan(tables_.dims).subspan(row.dims, 2 * row.rank);
+  return Tensor(tables_.storages[row.storage], static_cast<DType>(row.dtype),
+                dims.first(row.rank), dims.last(row.rank), row.offset);
 }
 
 std::vector<DType> Graph::StorageDTypes() const {
