@@ -148,7 +148,7 @@ absl::Status Checkpoint::Opened::OpenAs(
   if (HasFewPaths(*root.graph(), kMaxNames)) return absl::OkStatus();
   absl::Status named;
   std::call_once(named_, [&] { named = NameTensors(); });
-  return named;
+  return named.ok() ? named : Annotate(named, path);
 }
 
 absl::Status Checkpoint::Opened::NameTensors() const {

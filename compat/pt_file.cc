@@ -34,6 +34,30 @@ constexpr int64_t kMaxSourceBytes = 256 << 20;
 
 constexpr int64_t kMaxVersion = 10;
 
+// Deflate makes a thousand bytes of one, and each may be a node of the tree:
+// what a deflated pickle or source may need depends on what it takes in the
+// file. The pickle of 70 000 named tensors shrinks 29 times.
+constexpr int64_t kMinInflatedBytes = 8 << 20;
+constexpr int64_t kInflatedBytesPerByte = 64;
+constexpr int64_t kMinNodes = 250'000;
+constexpr int64_t kNodesPerByte = 16;
+
+int64_t MaxBytes(const ZipEntry& entry, int64_t limit) {
+  if (!entry.deflated) return limit;
+  return std::min(
+      limit, kMinInflatedBytes +
+                 kInflatedBytesPerByte * std::min(entry.stored_bytes, limit));
+}
+
+absl::Status ExplainDeflated(const ZipEntry& entry,
+                             const absl::Status& status) {
+  if (!entry.deflated || !absl::IsResourceExhausted(status)) return status;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      status.message(),
+      "; deflated records may make no more of their few bytes: if you trust "
+      "the file, unpack it and pack it again without compression"));
+}
+
 // The steps of OpenPt. Thread-compatible.
 class PtOpener {
  public:
@@ -238,9 +262,18 @@ absl::Status PtOpener::ReadTree() {
 // NAME.pkl, whose storages are the records NAME/KEY.
 absl::StatusOr<Value> PtOpener::ReadPickled(absl::string_view name) {
   const std::string record = absl::StrCat(name, ".pkl");
-  PENSTOCK_ASSIGN_OR_RETURN(const std::string pickle,
-                            ReadZipRecord(*pt_.file, entries()[Find(record)],
-                                          limits_.pickle.max_pickle_bytes));
+  const ZipEntry& entry = entries()[Find(record)];
+  absl::StatusOr<std::string> read = ReadZipRecord(
+      *pt_.file, entry, MaxBytes(entry, limits_.pickle.max_pickle_bytes));
+  if (!read.ok()) return ExplainDeflated(entry, read.status());
+  const std::string pickle = *std::move(read);
+  PickleLimits limits = limits_.pickle;
+  if (entry.deflated) {
+    limits.max_nodes =
+        std::min(limits.max_nodes,
+                 kMinNodes + kNodesPerByte * std::min(entry.stored_bytes,
+                                                      limits.max_nodes));
+  }
   PickleInput input;
   input.bytes = absl::Span<const uint8_t>(
       reinterpret_cast<const uint8_t*>(pickle.data()), pickle.size());
@@ -249,9 +282,10 @@ absl::StatusOr<Value> PtOpener::ReadPickled(absl::string_view name) {
     return Resolve(name, reference);
   };
   around.nested = nested_.resolver();
-  absl::StatusOr<PickleResult> result =
-      ReadPickle(input, around, limits_.pickle);
-  if (!result.ok()) return Annotate(result.status(), record);
+  absl::StatusOr<PickleResult> result = ReadPickle(input, around, limits);
+  if (!result.ok()) {
+    return Annotate(ExplainDeflated(entry, result.status()), record);
+  }
   for (std::string& global : result->globals) {
     pt_.globals.push_back(std::move(global));
   }
@@ -269,7 +303,8 @@ absl::StatusOr<std::string> PtOpener::ReadSource(absl::string_view module) {
   const int64_t entry = Find(
       absl::StrCat("code/", absl::StrReplaceAll(module, {{".", "/"}}), ".py"));
   if (entry < 0) return std::string();
-  return ReadZipRecord(*pt_.file, entries()[entry], kMaxSourceBytes);
+  return ReadZipRecord(*pt_.file, entries()[entry],
+                       MaxBytes(entries()[entry], kMaxSourceBytes));
 }
 
 absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(

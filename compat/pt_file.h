@@ -36,7 +36,8 @@ struct PtLimits {
 //                       storage_size
 //   kUnimplemented      unsupported_format (torch.package, PT2, any other
 //                       zip), version_unsupported
-//   kResourceExhausted  over `limits`, zip_bomb
+//   kResourceExhausted  over `limits`, zip_bomb; of deflated pickles over 64
+//                       bytes and 16 nodes for each byte in the file (and some)
 absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,
                                    const PtLimits& limits = {},
                                    NestedOpener open_nested = nullptr);

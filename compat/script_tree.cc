@@ -16,6 +16,13 @@
 namespace penstock {
 namespace {
 
+// As WalkTensors bounds them: what sharing multiplies must not be chosen by a
+// file of a few kilobytes.
+constexpr int64_t kMinNames = 20'000;
+constexpr int64_t kNamesPerNode = 4;
+constexpr int64_t kMinNameBytes = 16 << 20;
+constexpr int64_t kNameBytesPerNode = 256;
+
 // The text of a key on a path; a number of its own where Python has no short
 // one for it.
 std::string KeyText(const Value& key, int64_t index) {
@@ -260,7 +267,13 @@ absl::StatusOr<Value> ScriptStateDict(const Value& module,
                                       ScriptClasses& classes,
                                       std::vector<std::string>& warnings,
                                       const ScriptTreeLimits& limits) {
-  TreeMaker maker(classes, limits);
+  const int64_t num_nodes =
+      module.graph()->num_nodes() + constants.graph()->num_nodes();
+  const ScriptTreeLimits bounded = {
+      std::min(limits.max_names, kMinNames + kNamesPerNode * num_nodes),
+      std::min(limits.max_name_bytes,
+               kMinNameBytes + kNameBytesPerNode * num_nodes)};
+  TreeMaker maker(classes, bounded);
   PENSTOCK_RETURN_IF_ERROR(maker.AddStateDict(module));
   PENSTOCK_RETURN_IF_ERROR(maker.AddOthers(module, "attributes"));
   PENSTOCK_RETURN_IF_ERROR(maker.AddOthers(constants, "constants"));

@@ -13,6 +13,8 @@
 
 namespace penstock {
 
+// And, whatever they say, 20 000 names and 16 MiB more than 4 names and 256
+// bytes for each node of the two pickles.
 struct ScriptTreeLimits {
   int64_t max_names = 4'000'000;  // and modules; sharing can multiply both
   int64_t max_name_bytes = int64_t{256} << 20;  // of all names together

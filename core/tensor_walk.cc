@@ -20,6 +20,12 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kMaxPathBytes = int64_t{1} << 30;
+// Sharing multiplies names: a few kilobytes could ask for gigabytes of them.
+// What was not made to do so has fewer of both than this, by far.
+constexpr int64_t kMinNames = 20'000;
+constexpr int64_t kNamesPerNode = 4;
+constexpr int64_t kMinPathBytes = 16 << 20;
+constexpr int64_t kPathBytesPerByte = 8;
 // What the walk may cost: children looked at and bytes of names made. Without
 // sharing the first allowance is plenty; the second is for tensors of many
 // names.
@@ -53,6 +59,21 @@ struct Place {
   uint64_t edge = 0;
 };
 
+int64_t BytesOf(const GraphTables& tables) {
+  return static_cast<int64_t>(tables.nodes.size() * sizeof(Node) +
+                              tables.children.size() * sizeof(NodeId) +
+                              tables.bytes.size());
+}
+
+int64_t MostTensors(const Graph& graph, int64_t max_tensors) {
+  return std::min(max_tensors, kMinNames + kNamesPerNode * graph.num_nodes());
+}
+
+int64_t MostPathBytes(const Graph& graph) {
+  return std::min(kMaxPathBytes,
+                  kMinPathBytes + kPathBytesPerByte * BytesOf(graph.tables()));
+}
+
 class Walk {
  public:
   Walk(const Value& root, int64_t max_tensors,
@@ -60,17 +81,12 @@ class Walk {
        std::optional<absl::string_view> wanted = std::nullopt)
       : graph_(root.graph()),
         visit_(visit),
-        max_tensors_(max_tensors),
+        max_tensors_(MostTensors(*graph_, max_tensors)),
+        max_path_bytes_(MostPathBytes(*graph_)),
         wanted_(wanted),
         barren_(graph_->num_nodes()) {
-    const GraphTables& tables = graph_->tables();
-    const auto table_bytes = static_cast<int64_t>(
-        tables.nodes.size() * sizeof(Node) +
-        tables.children.size() * sizeof(NodeId) + tables.bytes.size());
-    // A caller may pass any limit; beyond this one the product would not fit.
-    constexpr int64_t kMost = int64_t{1} << 40;
-    steps_left_ = kStepsPerByte * table_bytes +
-                  kStepsPerTensor * std::clamp<int64_t>(max_tensors, 1, kMost);
+    steps_left_ = kStepsPerByte * BytesOf(graph_->tables()) +
+                  kStepsPerTensor * std::max<int64_t>(max_tensors_, 1);
   }
 
   absl::Status Run(NodeId root) {
@@ -127,6 +143,7 @@ class Walk {
   const std::shared_ptr<const Graph> graph_;
   const std::function<absl::Status(WalkedTensor)>& visit_;
   const int64_t max_tensors_;
+  const int64_t max_path_bytes_;
   const std::optional<absl::string_view> wanted_;
   NodeId found_ = kNoNode;
   int64_t steps_left_;
@@ -204,9 +221,9 @@ void Walk::Leave() {
 
 absl::Status Walk::Visit(Tensor tensor, uint8_t flags, int64_t number) {
   path_bytes_ += static_cast<int64_t>(path_.size());
-  if (num_tensors_ >= max_tensors_ || path_bytes_ > kMaxPathBytes) {
+  if (num_tensors_ >= max_tensors_ || path_bytes_ > max_path_bytes_) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "over ", max_tensors_, " tensor names, or over ", kMaxPathBytes,
+        "over ", max_tensors_, " tensor names, or over ", max_path_bytes_,
         " bytes of them: sharing multiplies the paths of this checkpoint"));
   }
   ++num_tensors_;
@@ -373,6 +390,8 @@ bool HasFewPaths(const Graph& graph, int64_t max_tensors) {
   // Of an index, "callable", "<key 7>": what is no key of a dict.
   constexpr int64_t kPartBytes = 32;
   const GraphTables& tables = graph.tables();
+  const int64_t most_bytes = MostPathBytes(graph);
+  max_tensors = MostTensors(graph, max_tensors);
   // By node: bytes that the path to it takes at most; -1: nothing led to it
   // yet. Nodes stand in order of first visit, so parents come before.
   std::vector<int64_t> path_bytes(tables.nodes.size(), -1);
@@ -381,8 +400,8 @@ bool HasFewPaths(const Graph& graph, int64_t max_tensors) {
   int64_t sum_of_paths = 0;
   int64_t sum_of_parts = 0;
   const int64_t most_parts =
-      std::min(kMaxPathBytes, kStepsPerTensor / 2 *
-                                  std::clamp<int64_t>(max_tensors, 0, 1 << 24));
+      std::min(most_bytes, kStepsPerTensor / 2 *
+                               std::clamp<int64_t>(max_tensors, 0, 1 << 24));
   for (size_t i = 0; i < tables.nodes.size(); ++i) {
     const Node& node = tables.nodes[i];
     if (HoldsNoTensor(node.kind)) continue;
@@ -410,7 +429,7 @@ bool HasFewPaths(const Graph& graph, int64_t max_tensors) {
       if (bytes >= 0 || sum_of_parts > most_parts) return false;
       bytes = path_bytes[i] + part_bytes;
     }
-    if (num_tensors > max_tensors || sum_of_paths > kMaxPathBytes) return false;
+    if (num_tensors > max_tensors || sum_of_paths > most_bytes) return false;
   }
   return true;
 }

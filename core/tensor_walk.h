@@ -48,8 +48,9 @@ struct WalkedTensor {
 // multiplies paths, the work stays within a small multiple of the graph's size
 // plus `max_tensors`.
 //
-// Errors: kResourceExhausted beyond that work, beyond `max_tensors` visits, and
-// beyond 1 GiB of paths.
+// Errors: kResourceExhausted beyond that work, beyond `max_tensors` visits or 4
+// for each node of the graph and 20 000, and beyond 1 GiB of paths or 8 times
+// the graph's size and 16 MiB.
 absl::Status WalkTensors(
     const Value& root, int64_t max_tensors,
     const std::function<absl::Status(WalkedTensor)>& visit);
