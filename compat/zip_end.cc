@@ -135,6 +135,35 @@ absl::StatusOr<ZipEnd> TryEnd(const RandomAccessFile& file, Bytes tail,
   return end;
 }
 
+// True where a reader that does not go by offsets finds a directory: right
+// before the end record `tail[at]`, which does not fit this file.
+absl::StatusOr<bool> HasDirectoryBefore(const RandomAccessFile& file,
+                                        Bytes tail, int64_t tail_offset,
+                                        int64_t at) {
+  if (static_cast<int64_t>(tail.size()) - at < kEndBytes) return false;
+  int64_t directory_end = tail_offset + at;
+  auto directory_bytes = static_cast<uint64_t>(ZipField(tail, at + 12, 4));
+  const int64_t wide = at - kZip64LocatorBytes - kZip64EndBytes;
+  if (wide >= 0 && ZipField(tail, wide, 4) == kZip64EndSignature) {
+    directory_end = tail_offset + wide;
+    directory_bytes = ZipField(tail, wide + 40, 8);
+  }
+  if (directory_bytes < kCentralHeaderBytes ||
+      directory_bytes > static_cast<uint64_t>(directory_end)) {
+    return false;
+  }
+  uint8_t signature[4];
+  PENSTOCK_RETURN_IF_ERROR(
+      file.Read(directory_end - static_cast<int64_t>(directory_bytes),
+                absl::MakeSpan(signature)));
+  return ZipField(signature, 0, 4) == kZipCentralSignature;
+}
+
+absl::Status TwoEnds() {
+  return Damaged(
+      "zip_bad_central: two ends of central directory, so two files in one");
+}
+
 }  // namespace
 
 absl::StatusOr<ZipEnd> FindZipEnd(const RandomAccessFile& file) {
@@ -149,22 +178,26 @@ absl::StatusOr<ZipEnd> FindZipEnd(const RandomAccessFile& file) {
   absl::Status error = Damaged(
       "zip_truncated: central directory missing; is the download incomplete?");
   bool first = true;
+  bool has_other = false;  // behind the one that fits
   for (int64_t at = tail_bytes - 4; at >= 0; --at) {
     if (tail[at] != 'P' || ZipField(tail, at, 4) != kZipEndSignature) continue;
     absl::StatusOr<ZipEnd> end = TryEnd(file, tail, tail_offset, at);
     if (!end.ok()) {
       if (first) error = std::move(end).status();
       first = false;
+      if (!found && !has_other) {
+        PENSTOCK_ASSIGN_OR_RETURN(
+            has_other, HasDirectoryBefore(file, tail, tail_offset, at));
+      }
       continue;
     }
     if (found && found->directory_offset != end->directory_offset) {
-      return Damaged(
-          "zip_bad_central: two ends of central directory, so two files in "
-          "one");
+      return TwoEnds();
     }
     if (!found) found = *end;
   }
   if (!found) return error;
+  if (has_other) return TwoEnds();
   return *found;
 }
 

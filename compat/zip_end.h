@@ -19,8 +19,10 @@ struct ZipEnd {
 
 // Reads the end of central directory and its zip64 form, in the last 64 KiB as
 // torch does. A signature may also stand in a comment or in payload: whatever
-// fits counts, and two that fit are one too many. The directory ends exactly
-// where the end records begin; its entries are not looked at.
+// fits counts, and two that fit are one too many; so is one behind it that has
+// its directory right before it, which zipfile and others would take. The
+// directory ends exactly where the end records begin; its entries are not
+// looked at.
 // Errors: kDataLoss, kUnimplemented (several disks).
 absl::StatusOr<ZipEnd> FindZipEnd(const RandomAccessFile& file);
 

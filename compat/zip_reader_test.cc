@@ -256,6 +256,10 @@ TEST(ZipReaderTest, TakesTheOnlyEndThatFits) {
   }
   both += tail;
   ExpectDamage(both, "two");
+  // One behind the other: zipfile takes the last, by what lies before its end.
+  ExpectDamage(inner + inner, "two");
+  ExpectDamage(inner + OneRecord("a/x", "other").bytes(), "two");
+  ExpectDamage(TestZip({{"a/x", "1"}}, inner).bytes(), "two");
 }
 
 TEST(ZipReaderTest, IgnoresAFewBytesBehindTheEndWithAWarning) {
