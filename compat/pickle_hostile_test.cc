@@ -182,6 +182,9 @@ TEST(PickleHostileTest, RefusesMalformedStreams) {
       {"N32", absl::StrCat("I", Repeat("9", 10'000'000), "\n."),
        "pickle_limit"},
       {"N32", "L\n.", "pickle_number"},
+      {"hexadecimal", "I0x10\n.", "pickle_number"},
+      {"octal", "I0o7\n.", "pickle_number"},
+      {"underscore", "L1_0L\n.", "pickle_number"},
       {"N32", "F1e\n.", "pickle_number"},
       {"N33", absl::StrCat("X", Number(100, 4), "x"), "pickle_truncated"},
       {"N33", absl::StrCat("\x8D", Number(uint64_t{1} << 63, 8)),
@@ -247,6 +250,59 @@ TEST(PickleHostileTest, RefusesBadPersistentIds) {
       {"sizes differ", PersistentId() + PersistentId(type, "0", "K\x04") + ".",
        "storage_size"},
   });
+}
+
+// What grows, is called or is given a state is of the kinds that Python lets do
+// so; torch before 2.10 wrote into memory where it was not.
+TEST(PickleHostileTest, EveryOpcodeChecksTheKindThatItChanges) {
+  const std::pair<const char*, std::string> kTargets[] = {
+      {"none", "N"},
+      {"bool", "\x88"},
+      {"int", "K\1"},
+      {"bigint", "\x8A\x09" + std::string(8, '\xFF') + "\1"},
+      {"float", "F1\n"},
+      {"str", Str("a")},
+      {"py2", "U\1a"},
+      {"bytes", "C\1a"},
+      {"list", "]"},
+      {"tuple", ")"},
+      {"dict", "}"},
+      {"set", "\x8F"},
+      {"frozenset", "(\x91"},
+      {"global", "cm\nf\n"},
+      {"object", "cm\nf\n)R"},
+      {"storage", PersistentId()},
+      {"tensor",
+       absl::StrCat("ctorch._utils\n_rebuild_tensor_v2\n(", PersistentId(),
+                    Long(0), "K\3\x85K\1\x85\x89}tR")},
+  };
+  const struct {
+    const char* name;
+    std::string opcodes;
+    std::vector<std::string> allowed;
+  } kChanges[] = {
+      {"APPEND", "Na", {"list", "object"}},
+      {"APPENDS", "(NNe", {"list", "object"}},
+      {"SETITEM", "NNs", {"dict", "object"}},
+      {"SETITEMS", "(NNu", {"dict", "object"}},
+      {"ADDITEMS", "(N\x90", {"set"}},
+      {"BUILD", "}b", {"object"}},
+      {"REDUCE", ")R", {"global", "object"}},
+      {"NEWOBJ", ")\x81", {"global", "object"}},
+      {"NEWOBJ_EX", ")}\x92", {"global", "object"}},
+  };
+  for (const auto& change : kChanges) {
+    for (const auto& [target, opcodes] : kTargets) {
+      SCOPED_TRACE(absl::StrCat(change.name, " on ", target));
+      const absl::Status status =
+          StatusOf(absl::StrCat(opcodes, change.opcodes, "."));
+      if (testing::Value(change.allowed, Contains(target))) {
+        EXPECT_TRUE(status.ok()) << status;
+      } else {
+        EXPECT_THAT(std::string(status.message()), StartsWith("pickle_type"));
+      }
+    }
+  }
 }
 
 // TensorPickle with one part replaced.

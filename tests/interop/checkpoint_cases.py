@@ -240,9 +240,67 @@ values('quantized', {
                            for dtype in (torch.qint8, torch.quint8, torch.qint32)],
     'per_channel': lambda: [per_channel(0, torch.qint8), per_channel(1, torch.quint8)],
     'float_qparams': lambda: [per_channel_float(4, 3, torch.quint8)],
+    'quint2x4': lambda: [per_channel_float(4, 5, torch.quint2x4)],
     'quint4x2': lambda: [per_channel_float(4, 3, torch.quint4x2),
                          per_channel_float(3, 5, torch.quint4x2)],
 })
+
+
+# ------------------------------------------- functions that rebuild, one by one
+
+class Rebuilt:
+    """Is pickled as a call of one of torch's functions, old ones too."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.call = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self):
+        return self.call
+
+
+def rebuilt(function, *arguments, **options):
+    return {'t': Rebuilt(function, *arguments, **options), 'plain': arange()}
+
+
+def raw_storage():
+    return arange()._typed_storage()
+
+
+values('rebuilt', {
+    'v1': lambda: rebuilt(torch._utils._rebuild_tensor, raw_storage(), 1, (2, 2), (1, 2)),
+    'v2': lambda: rebuilt(torch._utils._rebuild_tensor_v2, raw_storage(), 1, (2,), (2,), True,
+                          collections.OrderedDict()),
+    'v2_without_hooks': lambda: rebuilt(torch._utils._rebuild_tensor_v2, raw_storage(), 1, [2],
+                                        torch.Size([2]), False, None),
+    'v3': lambda: rebuilt(torch._utils._rebuild_tensor_v3, arange().untyped_storage(), 1, (2,),
+                          (2,), False, {}, torch.int16),
+    'parameter': lambda: rebuilt(torch._utils._rebuild_parameter, arange(), True, {}),
+    'parameter_with_state': lambda: rebuilt(
+        torch._utils._rebuild_parameter_with_state, arange(), True, {}, {'tag': [1]}),
+    'parameter_of_0_4': lambda: rebuilt(nn.Parameter, arange(), False),
+    'coo_of_three': lambda: rebuilt(
+        torch._utils._rebuild_sparse_tensor, torch.sparse_coo,
+        (torch.tensor([[0, 1]]), torch.ones(2), torch.Size([3]))),
+    'meta': lambda: rebuilt(torch._utils._rebuild_meta_tensor_no_storage, torch.float16, (2, 3),
+                            (3, 1), False),
+    'nested': lambda: rebuilt(
+        torch._utils._rebuild_nested_tensor, torch.arange(6.), torch.tensor([[2], [4]]),
+        torch.tensor([[1], [1]]), torch.tensor([0, 2])),
+    'from_cpu_tensor': lambda: rebuilt(
+        torch._utils._rebuild_device_tensor_from_cpu_tensor, arange(), torch.float32, 'cpu', True),
+    'quantized': lambda: rebuilt(
+        torch._utils._rebuild_qtensor, torch.quantize_per_tensor(arange(), 0.5, 3, torch.quint8)
+        ._typed_storage(), 1, (2,), (2,), (torch.per_tensor_affine, 0.5, 3), False, {}),
+}, exact=False)
+values('rebuilt', {
+    'from_type': lambda: rebuilt(
+        torch._tensor._rebuild_from_type, torch._utils._rebuild_tensor_v2, Tagged,
+        (raw_storage(), 0, (2, 3), (3, 1), False, {}), {'tag': 'x'}),
+    'variable': lambda: rebuilt(torch.autograd.Variable, arange()),
+    'size_and_device': lambda: rebuilt(torch.Size, (2, 3)),
+    'generator': lambda: {'g': torch.Generator().manual_seed(7)},
+    'uninitialized': lambda: [nn.UninitializedParameter(), nn.UninitializedBuffer()],
+}, exact=False, weights_only=False)
 
 
 # -------------------------------------------------------- state_dicts and training
