@@ -64,28 +64,36 @@ def must_json(*arguments, **options):
 
 
 _MEASURE = """
-import os, subprocess, sys
-running = subprocess.Popen(sys.argv[1:])
-_, status, usage = os.wait4(running.pid, 0)
-print(usage.ru_maxrss << 10, usage.ru_utime + usage.ru_stime, file=sys.stderr)
-sys.exit(os.waitstatus_to_exitcode(status))
+import os, sys
+running = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(running, 0)
+print(usage.ru_maxrss << 10, usage.ru_utime + usage.ru_stime,
+      os.waitstatus_to_exitcode(status), file=sys.stderr)
 """
 
 
-def must_measured(*arguments, **options):
-    """Peak memory in bytes, and CPU seconds.
+def run_measured(*arguments, timeout=TIMEOUT, **options):
+    """As run, then the peak of its memory in bytes, and CPU seconds.
 
     A child begins with the peak of whoever forks it, so a small process does.
     """
     done = subprocess.run(
-        [sys.executable, '-c', _MEASURE, binary(), *map(os.fspath, arguments)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env=environment(), check=False, **options)
-    lines = text_of(done.stderr).splitlines()
+        [sys.executable, '-SEI', '-c', _MEASURE, binary(), *map(os.fspath, arguments)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment(), timeout=timeout, check=False, **options)
+    told, _, measured = done.stderr.rstrip(b'\n').rpartition(b'\n')
+    done.stderr = told + b'\n' if told else b''
+    peak, seconds, code = measured.split()
+    done.returncode = int(code)
+    return done, int(peak), float(seconds)
+
+
+def must_measured(*arguments, **options):
+    """Peak memory in bytes, and CPU seconds, of a run that has to succeed."""
+    done, peak, seconds = run_measured(*arguments, **options)
     if done.returncode != 0:
-        raise AssertionError(f'exit code {done.returncode}: {lines}')
-    peak, seconds = lines[-1].split()
-    return int(peak), float(seconds)
+        raise AssertionError(f'exit code {done.returncode}: {text_of(done.stderr)}')
+    return peak, seconds
 
 
 def text_of(data):

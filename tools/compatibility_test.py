@@ -1,4 +1,4 @@
-"""Every line of docs/COMPATIBILITY.md names tests, and those exist.
+"""Every line of docs/COMPATIBILITY.md and docs/CASES.md names tests that exist.
 
 A test is named `Suite.Name` (gtest) or `module.test_name` (Python's unittest), in
 backquotes, in the last column of a table.
@@ -56,11 +56,14 @@ class CompatibilityTest(unittest.TestCase):
     def test_every_line_names_tests_that_exist(self):
         here = os.path.join(os.environ['TEST_SRCDIR'], os.environ['TEST_WORKSPACE'])
         root = os.path.dirname(os.path.realpath(os.path.join(here, 'WORKSPACE')))
-        with open(os.path.join(root, 'docs/COMPATIBILITY.md'), encoding='utf-8') as file:
-            text = file.read()
-        self.assertGreater(len(list(rows_of(text))), 40)
-        complaints = check(text, tests_of(root))
-        self.assertFalse(complaints, '\n' + '\n'.join(complaints))
+        tests = tests_of(root)
+        for page in ('docs/COMPATIBILITY.md', 'docs/CASES.md'):
+            with self.subTest(page):
+                with open(os.path.join(root, page), encoding='utf-8') as file:
+                    text = file.read()
+                self.assertGreater(len(list(rows_of(text))), 40)
+                complaints = check(text, tests)
+                self.assertFalse(complaints, '\n' + '\n'.join(complaints))
 
     def test_missing_and_wrong_names_are_found(self):
         text = ('| what | test |\n| --- | --- |\n| a | `S.Here` |\n| b | |\n'

@@ -27,6 +27,10 @@ def number(value):
     return b'\x8a' + bytes([len(data)]) + data
 
 
+def real(value):
+    return b'G' + struct.pack('>d', value)
+
+
 def item(value):
     """Opcodes of an int, str or tuple; bytes are opcodes already."""
     if isinstance(value, bytes):
@@ -79,6 +83,7 @@ class Entry:
     method: int = 0
     flags: int = 0x800
     hole: int = 0  # this many zero bytes stand for the data, and take no room
+    behind: bytes = b''  # what is deflated
     local: dict = dataclasses.field(default_factory=dict)
     central: dict = dataclasses.field(default_factory=dict)
 
@@ -86,7 +91,7 @@ class Entry:
         if self.method != 8:
             return self.data
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        return packer.compress(self.data) + packer.flush()
+        return packer.compress(self.data) + packer.flush() + self.behind
 
 
 def header(entry, stored, offset, lies):

@@ -14,6 +14,11 @@ import penstock_cli
 # Where code that a pickle names would leave its mark.
 MARK = 'penstock-test-was-executed'
 CPU_SECONDS = 5  # more than any file here needs, by far
+# What any file may cost: a byte of a pickle can make a node of the tree that may
+# grow. --json holds what it prints.
+PEAK_BYTES = 64 << 20
+PEAK_PER_BYTE = 256
+JSON_BYTES = 64 << 20
 
 
 def persistent(*fields):
@@ -32,6 +37,15 @@ def stored_as(**fields):
     return f.with_pickle(f.tensor(f.storage(**fields)))
 
 
+def laughing_names():
+    """Ten names for each of the former ten, a hundred levels deep, of one tensor."""
+    body = f.tensor() + b'q\x00'
+    for level in range(100):
+        body += b'0}(' + b''.join(f.text(c) + b'h' + bytes([level]) for c in 'abcdefghij')
+        body += b'uq' + bytes([level + 1])
+    return f.with_pickle(body)
+
+
 BIG = 2**62
 PICKLES = {  # name -> (file, what the message has to say)
     'extension code': (f.with_pickle(b'\x82\x01'), 'unknown_opcode.*extension'),
@@ -48,6 +62,7 @@ PICKLES = {  # name -> (file, what the message has to say)
     'os.system as storage': (stored_as(kind='os system'), 'persid_bad.*class'),
     'key ../../etc/passwd': (stored_as(key='../../etc/passwd'), 'persid_bad.*key'),
     'key /etc/passwd': (stored_as(key='/etc/passwd'), 'persid_bad.*key'),
+    'key a\\b': (stored_as(key='a\\b'), 'persid_bad.*key'),
     'empty key': (stored_as(key=''), 'persid_bad.*key'),
     'key with NUL': (stored_as(key='0\0'), 'persid_bad.*key'),
     'key of 10 MB': (stored_as(key='k' * 10_000_000), 'persid_bad.*key'),
@@ -56,6 +71,9 @@ PICKLES = {  # name -> (file, what the message has to say)
     'numel 2^63': (stored_as(numel=2**63), 'tensor_overflow'),
     'numel is text': (stored_as(numel='3'), 'persid_bad'),
     'numel is true': (stored_as(numel=True), 'persid_bad'),
+    'numel is a float': (stored_as(numel=f.real(3)), 'persid_bad'),
+    'one storage of two types': (f.with_pickle(f.item((
+        f.storage(), f.storage('torch IntStorage')))), 'storage_dtype_conflict.*int32.*float32'),
     'longer record': (stored_as(numel=2), 'storage_size.* 12 .* 8'),
     'shorter record': (stored_as(numel=4), 'storage_size.* 12 .* 16'),
     'missing record': (stored_as(key='7'), 'storage_missing.*data/7'),
@@ -70,6 +88,8 @@ PICKLES = {  # name -> (file, what the message has to say)
     'ranks differ': (of(size=(3,), stride=(1, 1)), 'tensor_args'),
     'rank 65': (of(size=(1,) * 65, stride=(1,) * 65), 'tensor_args.*65'),
     'size of text': (of(size=('3',)), 'tensor_args'),
+    'size of true': (of(size=(True,)), 'tensor_args'),
+    'size of a float': (of(size=(f.real(3),)), 'tensor_args'),
     'size of a tensor': (of(size=(f.tensor(),)), 'tensor_args'),
     'three arguments': (rebuilt(f.storage(), 0, (3,)), 'tensor_args.* 3'),
     'nine arguments': (rebuilt(*[f.storage(), 0, (3,), (1,), False, f.HOOKS] + [0] * 3), 'tensor_args.* 9'),
@@ -104,11 +124,17 @@ PICKLES = {  # name -> (file, what the message has to say)
     'no stop': (f.checkpoint(b'\x80\x02N'), 'pickle_truncated'),
     'ten million marks': (f.with_pickle(b'(' * 10_000_000), 'pickle_limit'),
     'a list as key': (f.with_pickle(b'}]Ns'), 'pickle_type'),
+    'a dict as key': (f.with_pickle(b'}}Ns'), 'pickle_type'),
+    'hexadecimal as text': (f.with_pickle(b'I0x10\n'), 'pickle_number'),
+    'names without end': (laughing_names(), 'sharing multiplies'),
 }
 PICKLES |= {f'pickle cut at {n}': (f.checkpoint(f.pickle(f.dictionary(w=f.tensor()))[:n]), 'pickle_truncated')
             for n in range(1, len(f.pickle(f.dictionary(w=f.tensor()))), 9)}
 
 END = len(f.checkpoint())
+BAD_NAMES = {'out of the folder': b'archive/../x', 'absolute': b'/archive/x',
+             'on drive C': b'C:/x', 'with NUL': b'archive/x\0', 'with a backslash': b'archive\\x',
+             'of 512 bytes': b'archive/' + b'x' * 504, 'not UTF-8': b'archive/\xff', 'empty': b''}
 
 
 def entry(name, data=b'x', **fields):
@@ -122,6 +148,12 @@ def lying(name, **fields):
 def zip64_size(size):
     return {'central': {'stored': 0xffffffff, 'size': 0xffffffff,
                         'extra': struct.pack('<HHQQ', 1, 16, size, size)}}
+
+
+def deflated(size, behind=b''):
+    """Fields of a record that says it will be `size` bytes."""
+    lies = {'size': size}
+    return {'method': 8, 'behind': behind, 'local': lies, 'central': lies}
 
 
 def bomb():
@@ -152,6 +184,10 @@ ZIPS = {
     'zip64 of 2^62 entries': (f.archive(f.records(), zip64=True, zip64_lies={
         'here': BIG, 'total': BIG}), 'zip_bad_central'),
     'zip64 directory of 2^63': (f.archive(f.records(), zip64=True, zip64_lies={'size': 2**63}), 'zip_bad_central'),
+    'zip64 end without signature': (f.archive(f.records(), zip64=True, zip64_lies={
+        'magic': b'JUNK'}), 'zip_bad_central'),
+    'zip64 end of another length': (f.archive(f.records(), zip64=True, zip64_lies={
+        'length': 45}), 'zip_bad_central'),
     'on disk 1': (f.archive(f.records(), disk=1), 'zip_multidisk'),
     'entries on other disks': (f.archive(f.records(), here=3), 'zip_multidisk'),
     'no local header': (lying('data_0', local={'magic': b'JUNK'}), 'zip_bad_local'),
@@ -167,6 +203,26 @@ ZIPS = {
                                   'zip_duplicate.*DATA'),
     'encrypted': (f.archive(f.records(data_0={'flags': 0x801})), 'zip_encrypted'),
     'strongly encrypted': (f.archive(f.records(data_0={'flags': 0x841})), 'zip_encrypted'),
+    'patched': (f.archive(f.records(data_0={'flags': 0x820})), 'zip_encrypted'),
+    'masked': (f.archive(f.records(data_0={'flags': 0x2800})), 'zip_encrypted'),
+    'encrypted by its local header alone': (lying('data_0', local={'flags': 0x801}), 'zip_encrypted'),
+    'method 14': (f.archive(f.records(data_0={'method': 14})), 'zip_method.* 14'),
+    'method 93': (f.archive(f.records(data_0={'method': 93})), 'zip_method.* 93'),
+    'another local size': (lying('data_0', local={'size': 11}), 'zip_bad_local.*0xb .*0xc '),
+    'a pickle that inflates to more': (f.archive(f.records(data_pkl=deflated(10))), 'zip_bad_local'),
+    'a pickle that inflates to less': (f.archive(f.records(data_pkl=deflated(300))), 'zip_bad_local'),
+    'a tensor that inflates to more': (f.archive(f.records(
+        f.pickle(f.tensor(f.storage(numel=2), size=(2,))), data_0=deflated(8))), 'zip_bad_local'),
+    'a tensor that inflates to less': (f.archive(f.records(
+        f.pickle(f.tensor(f.storage(numel=4), size=(4,))), data_0=deflated(16))), 'zip_bad_local'),
+    'garbage behind what is deflated': (f.archive(f.records(data_0=deflated(12, behind=b'x'))),
+                                        'zip_bad_local'),
+    'of a Mac': (f.archive(f.records() + [entry(b'__MACOSX/x')]), 'zip_prefix.*MACOSX'),
+    'two folders': (f.archive(f.records() + [entry(b'other/x')]), 'zip_prefix.*other'),
+    'no data/0': (f.archive(f.records(data_0=None)), 'storage_missing.*data/0'),
+    'empty version': (f.archive(f.records(version={'data': b''})), 'version_missing'),
+    'bytes before the first record': (b'#!/bin/sh\nexit\n' + f.checkpoint(), 'not a checkpoint'),
+    'a program before the first record': (b'MZ\x90\0' + f.checkpoint(), 'not a checkpoint'),
     'method 12': (f.archive(f.records(data_0={'method': 12})), 'zip_method.* 12'),
     'stored and smaller': (lying('data_0', central={'size': 13}), 'zip_bad_central'),
     'a bomb': (bomb(), 'zip_bomb'),
@@ -195,6 +251,8 @@ ZIPS = {
                         'unsupported_format.*torch.package'),
     'any other zip': (f.archive([entry(b'a.txt'), entry(b'b.txt')]), 'unsupported_format.*a.txt'),
 }
+ZIPS |= {f'a name {what}': (f.archive(f.records() + [entry(name)]), 'zip_bad_name')
+         for what, name in BAD_NAMES.items()}
 
 EXECUTE = {  # ways of naming os.system, all of which would leave the mark
     'text': f.checkpoint(b"cos\nsystem\n(S'touch %s'\ntR." % MARK.encode()),
@@ -214,6 +272,22 @@ EXECUTE = {  # ways of naming os.system, all of which would leave the mark
     'dotted': f.checkpoint(f.pickle(
         f.text('torch') + f.text('serialization.os.system') + b'\x93' + f.item(
             (f'touch {MARK}',)) + b'R', 4)),
+    'homoglyph': f.with_pickle(f.call('\u043es', 'system', f'touch {MARK}')),
+    'with a space': f.with_pickle(f.call('os ', 'system', f'touch {MARK}')),
+    'with a return': f.with_pickle(f.call('posix\r', 'system', f'touch {MARK}')),
+    'partial': f.with_pickle(f.call('functools', 'partial', f.class_of('os', 'system'),
+                                    f'touch {MARK}') + b')R'),
+    'attrgetter': f.with_pickle(f.call('operator', 'attrgetter', 'system') +
+                                f.item((f.class_of('__builtin__', '__import__') + f.item(
+                                    ('os',)) + b'R',)) + b'R' + f.item((f'touch {MARK}',)) + b'R'),
+    'torch.load': f.with_pickle(f.call('torch', 'load', '/etc/passwd') + b'0' + f.call(
+        'os', 'system', f'touch {MARK}')),
+    'torch.hub': f.with_pickle(f.call('torch.hub', 'load', 'x', 'y') + b'0' + f.call(
+        'os', 'system', f'touch {MARK}')),
+    'NEWOBJ_EX': f.with_pickle(f.class_of('os', 'system') + f.item((f'touch {MARK}',)) + b'}\x92'),
+    '__setstate__': f.with_pickle(f.class_of('os', 'system') + b')\x81' + f.item(
+        f'touch {MARK}') + b'b'),
+    'in the memo': f.with_pickle(f.class_of('os', 'system') + b'q\x070N'),
     'popped': f.with_pickle(f.call('os', 'system', f'touch {MARK}') + b'0N'),
     'as a key': f.with_pickle(b'}' + f.call('os', 'system', f'touch {MARK}') + b'Ns'),
 }
@@ -239,6 +313,32 @@ HARMLESS = {  # odd, but of one meaning: converts, and the tree is shown
     'nine hundred getattrs': f.with_pickle(
         f.class_of('__builtin__', 'getattr') * 900 + f.text('x') + f.text('y') + b'\x86R' +
         (f.text('z') + b'\x86R') * 899),
+    'a tuple in its list': f.with_pickle(b']q\x00h\x00\x85q\x010h\x00h\x01a'),
+    'a state that is its object': f.with_pickle(f.call('collections', 'OrderedDict') +
+                                                b'q\x00}' + f.text('me') + b'h\x00sb'),
+    'a module in itself': f.with_pickle(
+        f.class_of('torch.nn.modules.module', 'Module') + b')\x81q\x00' + f.dictionary(
+            _parameters=b'}', _buffers=b'}', _modules=f.dictionary(me=b'h\x00')) + b'b'),
+    'sparse beyond its size': f.with_pickle(f.call(
+        'torch._utils', '_rebuild_sparse_tensor',
+        f.call('torch.serialization', '_get_layout', 'torch.sparse_coo'),
+        (f.tensor(size=(1, 3), stride=(3, 1)), f.tensor(), f.call('torch', 'Size', (-2,))))),
+    'quantized of no scheme': f.with_pickle(f.call(
+        'torch._utils', '_rebuild_qtensor', f.storage(), 0, (3,), (1,),
+        (f.class_of('torch', 'per_channel_affine'), f.tensor(), f.tensor(size=(2,)), 7), False,
+        f.HOOKS)),
+    'array of objects that are bytes': f.with_pickle(f.call(
+        'numpy.core.multiarray', '_reconstruct', f.class_of('numpy', 'ndarray'), (0,), b'C\x01b') +
+        f.item((1, (2**62, 3), f.call('numpy', 'dtype', 'O8', False, True) + f.item(
+            (3, '|', b'N', b'N', b'N', 2**31, -1, 63)) + b'b', False, b'C\x03abc')) + b'b'),
+    'a frame that ends within an argument': f.checkpoint(
+        b'\x80\x04\x95' + struct.pack('<Q', 3) + b'X\x01\0\0\0a.'),
+    'alignment -1': f.archive(f.records() + [entry(b'archive/.storage_alignment', b'-1')]),
+    'storages out of order': f.archive([
+        entry(b'archive/.format_version', b'1'), entry(b'archive/data/1', f.FLOATS),
+        entry(b'archive/gap', b'x')] + f.records(f.pickle(f.item((
+            f.tensor(), f.tensor(f.storage(key='1'))))))),
+    'other local flags': lying('data_0', local={'flags': 0}),
     'expanded to 2^40': of(size=(2**40,), stride=(0,)),
     'a second pickle': f.checkpoint(f.pickle(f.tensor()) + EXECUTE['text'][64:80]),
     'another pickle record': f.archive(f.records() + [entry(
@@ -260,9 +360,15 @@ class HostileTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
 
     def command(self, *arguments):
-        limit = None if 'PENSTOCK_SANITIZED' in os.environ else lambda: (
+        sanitized = 'PENSTOCK_SANITIZED' in os.environ
+        limit = None if sanitized else lambda: (
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1)))
-        done = penstock_cli.run(*arguments, cwd=self.folder, preexec_fn=limit)
+        done, peak, _ = penstock_cli.run_measured(*arguments, cwd=self.folder,
+                                                  preexec_fn=limit)
+        if not sanitized:
+            size = os.path.getsize(os.path.join(self.folder, 'x.pt'))
+            self.assertLess(peak, PEAK_BYTES + JSON_BYTES * ('--json' in arguments) +
+                            PEAK_PER_BYTE * size, arguments)
         self.assertGreaterEqual(done.returncode, 0, ('killed by a signal', arguments))
         self.assertFalse(os.path.exists(os.path.join(self.folder, MARK)), 'EXECUTED')
         return done
@@ -272,7 +378,7 @@ class HostileTest(unittest.TestCase):
         done = self.command('convert', 'x.pt', 'x.pstk')
         message = penstock_cli.text_of(done.stderr)
         self.assertEqual(done.returncode, 2, message)
-        self.assertRegex(message, r'\Apenstock: (tensor "w": )?x\.pt: [^\n]+\n\Z')
+        self.assertRegex(message, r'\Apenstock: (tensor "\w+": )?x\.pt: [^\n]+\n\Z')
         self.assertLess(len(message), 1000, message)
         self.assertRegex(message.partition('x.pt: ')[2], re.compile(words, re.I))
         self.assertEqual(os.listdir(self.folder), ['x.pt'])
@@ -306,7 +412,7 @@ class HostileTest(unittest.TestCase):
             with self.subTest(name):
                 self.accepts(data)
                 told = penstock_cli.must_json('info', os.path.join(self.folder, 'x.pt'))
-                self.assertRegex(' '.join(told['globals']), r'(os|posix) system|eval|os\.system')
+                self.assertRegex(' '.join(told['globals']), r'(os|\u043es|os |posix|posix\r) system|eval|os\.system|attrgetter')
 
     def test_what_is_odd_but_harmless_converts(self):
         for name, data in HARMLESS.items():
