@@ -56,13 +56,6 @@ absl::Status PickleCursor::Fill(uint64_t size) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<absl::string_view> PickleCursor::Take(uint64_t size) {
-  if (size > window_.size() - used_) PENSTOCK_RETURN_IF_ERROR(Fill(size));
-  const absl::string_view taken = window_.substr(used_, size);
-  used_ += size;
-  return taken;
-}
-
 absl::StatusOr<absl::string_view> PickleCursor::TakeLine() {
   uint64_t searched = 0;
   while (true) {
@@ -82,15 +75,6 @@ absl::StatusOr<absl::string_view> PickleCursor::TakeLine() {
     PENSTOCK_RETURN_IF_ERROR(
         Fill(std::min<uint64_t>(2 * searched + 1, remaining())));
   }
-}
-
-absl::StatusOr<uint64_t> PickleCursor::TakeUnsigned(int width) {
-  PENSTOCK_ASSIGN_OR_RETURN(const absl::string_view bytes, Take(width));
-  uint64_t value = 0;
-  for (int i = width - 1; i >= 0; --i) {
-    value = value << 8 | static_cast<uint8_t>(bytes[i]);
-  }
-  return value;
 }
 
 absl::StatusOr<uint64_t> PickleCursor::TakeLength(int width) {

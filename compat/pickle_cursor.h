@@ -43,11 +43,29 @@ class PickleCursor {
   size_t position() const { return window_begin_ + used_; }
   size_t remaining() const { return end_ - position(); }
 
-  absl::StatusOr<absl::string_view> Take(uint64_t size);
+  absl::StatusOr<absl::string_view> Take(uint64_t size) {
+    if (size > window_.size() - used_) {
+      if (absl::Status filled = Fill(size); !filled.ok()) return filled;
+    }
+    const absl::string_view taken = window_.substr(used_, size);
+    used_ += size;
+    return taken;
+  }
   // To the next newline, which is taken but not given.
   absl::StatusOr<absl::string_view> TakeLine();
   // `width` bytes, little-endian, 1 to 8.
-  absl::StatusOr<uint64_t> TakeUnsigned(int width);
+  absl::StatusOr<uint64_t> TakeUnsigned(int width) {
+    const uint64_t size = static_cast<uint64_t>(width);
+    if (size > window_.size() - used_) {
+      if (absl::Status filled = Fill(size); !filled.ok()) return filled;
+    }
+    uint64_t value = 0;
+    for (int i = width - 1; i >= 0; --i) {
+      value = value << 8 | static_cast<uint8_t>(window_[used_ + i]);
+    }
+    used_ += size;
+    return value;
+  }
   // A length of `width` bytes; as many bytes are there behind it. Width
   // kSigned4 is four bytes with a sign: a negative length is pickle_number.
   static constexpr int kSigned4 = -4;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,6 +25,7 @@
 #include "core/graph_builder.h"
 #include "core/storage.h"
 #include "core/tensor.h"
+#include "core/text_index.h"
 
 namespace penstock {
 
@@ -161,6 +163,7 @@ class PickleResolver {
     DType dtype = DType::kUInt8;
   };
   struct KnownStorage {
+    std::string key;
     std::shared_ptr<const Storage> storage;
     DType dtype;  // kUInt8 where untyped
   };
@@ -171,7 +174,7 @@ class PickleResolver {
     std::shared_ptr<const Storage> root;     // that storage
     std::shared_ptr<const Storage> storage;  // the part, as one of its own
   };
-  using Args = std::vector<NodeId>;
+  using Args = absl::InlinedVector<NodeId, 8>;
 
   static std::optional<Meaning> MeaningOf(GlobalName name);
   static std::optional<Meaning> MeaningInTorch(absl::string_view name);
@@ -209,6 +212,11 @@ class PickleResolver {
   absl::StatusOr<StorageReference> ParseReference(const Args& id) const;
   absl::StatusOr<std::optional<StorageView>> ParseView(
       NodeId id, const StorageReference& root) const;
+  absl::string_view known_key(uint32_t number) const {
+    return known_storages_[number].key;
+  }
+  // Null where no storage has the key; valid until the next one is known.
+  const KnownStorage* FindKnown(absl::string_view key) const;
   absl::StatusOr<const KnownStorage*> Know(const StorageReference& reference);
   absl::StatusOr<NodeId> ViewNode(const StorageReference& reference,
                                   const KnownStorage& root);
@@ -219,7 +227,8 @@ class PickleResolver {
   const PickleSurroundings& around_;
   int64_t made_bytes_left_;
   absl::flat_hash_map<NodeId, Meaning> meanings_;
-  absl::flat_hash_map<std::string, KnownStorage> known_storages_;
+  std::vector<KnownStorage> known_storages_;
+  TextIndex known_keys_;  // of known_storages_
   absl::node_hash_map<std::string, KnownView> known_views_;
   absl::flat_hash_map<NodeId, const KnownView*> views_;  // by storage node
   absl::flat_hash_map<NodeId, NestedStorage> lent_;      // by bytes node

@@ -122,22 +122,31 @@ absl::StatusOr<NodeId> PickleResolver::TarObject(NodeId id) {
   return node->second;
 }
 
+const PickleResolver::KnownStorage* PickleResolver::FindKnown(
+    absl::string_view key) const {
+  const uint32_t number =
+      known_keys_.Find(key, [this](uint32_t i) { return known_key(i); });
+  return number == TextIndex::kNone ? nullptr : &known_storages_[number];
+}
+
 absl::StatusOr<const PickleResolver::KnownStorage*> PickleResolver::Know(
     const StorageReference& reference) {
   const DType dtype = reference.dtype.value_or(DType::kUInt8);
-  auto known = known_storages_.find(reference.key);
-  if (known == known_storages_.end()) {
+  const KnownStorage* known = FindKnown(reference.key);
+  if (known == nullptr) {
     if (known_views_.contains(reference.key)) {
       return Bad("persid_bad",
                  absl::StrCat("a storage has the key of view ", reference.key));
     }
     PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage,
                               around_.storages(reference));
-    known = known_storages_
-                .emplace(reference.key, KnownStorage{std::move(storage), dtype})
-                .first;
+    const auto number = static_cast<uint32_t>(known_storages_.size());
+    known_storages_.push_back({reference.key, std::move(storage), dtype});
+    known_keys_.Insert(reference.key, number,
+                       [this](uint32_t i) { return known_key(i); });
+    known = &known_storages_.back();
   }
-  const KnownStorage& found = known->second;
+  const KnownStorage& found = *known;
   if (found.dtype != dtype) {
     return Bad("storage_dtype_conflict",
                absl::StrFormat("storage %s is %s here and was %s before",
@@ -191,7 +200,7 @@ absl::StatusOr<NodeId> PickleResolver::ViewNode(
   const StorageView& view = *reference.view;
   auto known = known_views_.find(view.key);
   if (known == known_views_.end()) {
-    if (known_storages_.contains(view.key)) {
+    if (FindKnown(view.key) != nullptr) {
       return Bad("persid_bad",
                  absl::StrCat("a view has the key of storage ", view.key));
     }

@@ -277,6 +277,9 @@ absl::StatusOr<Value> GraphBuilder::Finish(NodeId root) && {
   GraphTables tables;
   tables.strings_by_identity = strings_by_identity_;
   tables.nodes.reserve(order.size());
+  tables.tensors.reserve(tensors_.size());
+  tables.dims.reserve(dims_.size());
+  tables.storages.reserve(storages_.size());
   std::vector<uint32_t> storage_numbers(storages_.size(), kNoNode);
   for (const NodeId id : order) Emit(id, numbers, storage_numbers, tables);
   auto graph = Graph::Make(std::move(tables));
@@ -343,6 +346,10 @@ absl::Status GraphBuilder::CheckRoom() const {
 uint32_t GraphBuilder::StorageNumber(
     std::shared_ptr<const penstock::Storage> storage) {
   PENSTOCK_CHECK(storage != nullptr);
+  // A pickle makes a storage and then the tensor on it.
+  if (!storages_.empty() && storages_.back() == storage) {
+    return static_cast<uint32_t>(storages_.size() - 1);
+  }
   const auto [it, is_new] = storage_numbers_.try_emplace(
       storage.get(), static_cast<uint32_t>(storages_.size()));
   if (is_new) storages_.push_back(std::move(storage));
