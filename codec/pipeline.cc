@@ -265,6 +265,7 @@ void Run::Work(Item& item) {
     item.worker = std::this_thread::get_id();
     const Chunk& chunk = *item.chunk;
     uint8_t* const target = sink_.Target(plan_, chunk, item.slot);
+    item.slot.crcs.clear();
     PENSTOCK_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes,
                               source_.Bytes(plan_, chunk, item.slot, target));
     if (static_cast<int64_t>(bytes.size()) != chunk.size_bytes) {

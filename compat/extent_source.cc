@@ -163,14 +163,16 @@ absl::StatusOr<absl::Span<const uint8_t>> ExtentSource::Bytes(
     slot.raw.Reserve(chunk.size_bytes);
     out = slot.raw.data();
   }
-  int64_t first = chunk.first_piece;
+  int64_t first = 0;
+  std::vector<uint32_t> crcs(pieces.size());
   for (const Window& window : windows) {
-    const auto in_window =
-        absl::MakeConstSpan(plan.pieces).subspan(first, window.num_pieces);
     PENSTOCK_RETURN_IF_ERROR(
-        ReadWindow(plan, window.range, in_window, chunk.number, slot, out));
+        ReadWindow(plan, window.range, pieces.subspan(first, window.num_pieces),
+                   chunk.number, slot, out,
+                   absl::MakeSpan(crcs).subspan(first, window.num_pieces)));
     first += window.num_pieces;
   }
+  if (HaveCrcs(plan, pieces)) slot.crcs = std::move(crcs);
   int64_t end = 0;
   for (const Piece& piece : pieces) {
     std::memset(out + end, 0, piece.offset - end);
@@ -179,16 +181,25 @@ absl::StatusOr<absl::Span<const uint8_t>> ExtentSource::Bytes(
   return absl::MakeConstSpan(out, chunk.size_bytes);
 }
 
+// Whether each of `pieces` is given as it lies in a record that has a CRC.
+bool ExtentSource::HaveCrcs(const Plan& plan,
+                            absl::Span<const Piece> pieces) const {
+  return std::all_of(pieces.begin(), pieces.end(), [&](const Piece& piece) {
+    const StoredAt& place = PlaceOf(plan, piece);
+    return place.crc32 != 0 && place.swap_bytes == 1;
+  });
+}
+
 // Puts the bytes of the pieces, which are what `range` holds, to their places
-// in the chunk at `out`.
+// in the chunk at `out`, and their CRCs, where they are looked at, to `crcs`.
 absl::Status ExtentSource::ReadWindow(const Plan& plan, const FileRange& range,
                                       absl::Span<const Piece> pieces,
-                                      int64_t number, Slot& slot,
-                                      uint8_t* out) {
+                                      int64_t number, Slot& slot, uint8_t* out,
+                                      absl::Span<uint32_t> crcs) {
   if (pieces.size() == 1) {
     const Piece& piece = pieces[0];
     const StoredAt& place = PlaceOf(plan, piece);
-    uint32_t crc = 0;
+    uint32_t& crc = crcs[0];
     const auto read_part = [&](const FileRange& part) {
       return ReadInTiles(part, Lend(part, number),
                          out + piece.offset + (part.offset - range.offset),
@@ -209,14 +220,15 @@ absl::Status ExtentSource::ReadWindow(const Plan& plan, const FileRange& range,
                                          [](absl::Span<const uint8_t>) {}));
     all = absl::MakeConstSpan(slot.input.data(), range.size_bytes);
   }
-  for (const Piece& piece : pieces) {
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
     const StoredAt& place = PlaceOf(plan, piece);
     const absl::Span<uint8_t> bytes(out + piece.offset, piece.size);
     std::memcpy(bytes.data(),
                 all.data() + (place.offset + piece.begin - range.offset),
                 bytes.size());
-    PENSTOCK_RETURN_IF_ERROR(
-        Verify(place, piece.begin, bytes, CrcOf(place, bytes)));
+    crcs[i] = CrcOf(place, bytes);
+    PENSTOCK_RETURN_IF_ERROR(Verify(place, piece.begin, bytes, crcs[i]));
     PENSTOCK_RETURN_IF_ERROR(Swap(place, piece.begin, bytes));
   }
   return absl::OkStatus();

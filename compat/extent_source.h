@@ -101,7 +101,8 @@ class ExtentSource : public ForeignSource {
   LentBytes Lend(const FileRange& range, int64_t number);
   absl::Status ReadWindow(const Plan& plan, const FileRange& range,
                           absl::Span<const Piece> pieces, int64_t number,
-                          Slot& slot, uint8_t* out);
+                          Slot& slot, uint8_t* out, absl::Span<uint32_t> crcs);
+  bool HaveCrcs(const Plan& plan, absl::Span<const Piece> pieces) const;
   // The place of `storage`, once [begin, begin + size) was found to be in it.
   absl::StatusOr<const StoredAt*> PlaceOf(const Storage& storage, int64_t begin,
                                           int64_t size) const;

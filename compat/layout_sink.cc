@@ -105,6 +105,7 @@ absl::Status LayoutSink::Encode(const Plan& plan, const Chunk& chunk,
                                 absl::Span<const uint8_t> bytes, Slot& slot) {
   PENSTOCK_CHECK(plan.pieces.size() == plan_.pieces.size());
   uint8_t* const target = Target(plan, chunk, slot);
+  const bool takes_crcs = layout_.wants_crcs && slot.crcs.empty();
   int64_t number = chunk.first_piece;
   for (const Piece& piece : plan.pieces_of(chunk)) {
     const absl::Span<const uint8_t> payload =
@@ -112,10 +113,11 @@ absl::Status LayoutSink::Encode(const Plan& plan, const Chunk& chunk,
     uint32_t crc = 0;
     CopyInTiles(payload, target + piece.offset,
                 [&](absl::Span<const uint8_t> tile) {
-                  if (layout_.wants_crcs) crc = Crc32(tile, crc);
+                  if (takes_crcs) crc = Crc32(tile, crc);
                 });
     if (layout_.wants_crcs) {
-      piece_crcs_[number] = crc;
+      piece_crcs_[number] =
+          takes_crcs ? crc : slot.crcs[number - chunk.first_piece];
       if (piece.begin == 0 && payload.size() >= sizeof(uint64_t)) {
         std::memcpy(&starts_[piece.storage], payload.data(), sizeof(uint64_t));
       }

@@ -1,6 +1,8 @@
 #include "compat/pt_sink.h"
 
+#include <functional>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
@@ -309,6 +311,45 @@ TEST(PtSinkTest, RewritesAFileFromItsOwnSource) {
   const auto second = WritePtFrom(pt->root, "mixed", *source);
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_TRUE(*second == first);
+}
+
+// Says for the first chunk that it took CRCs, which are made up.
+class CrcSource : public MemorySource {
+ public:
+  absl::StatusOr<absl::Span<const uint8_t>> Bytes(const Plan& plan,
+                                                  const Chunk& chunk,
+                                                  Slot& slot,
+                                                  uint8_t* target) override {
+    EXPECT_TRUE(slot.crcs.empty());
+    if (chunk.number == 0) slot.crcs.assign(chunk.num_pieces, 0xABCD1234);
+    return MemorySource::Bytes(plan, chunk, slot, target);
+  }
+};
+
+// A CRC that the source took is written and not taken again, and those of one
+// chunk are not taken for the next one's in the same slot.
+TEST(PtSinkTest, WritesTheCrcsThatTheSourceTook) {
+  const Value root = MixedCheckpoint();
+  const std::string right = WritePt(root, "mixed").value();
+  MemoryFileSystem files;
+  auto file = files.Create("f", CreateOptions()).value();
+  auto sink = PtSink::Create(*file, root, "mixed").value();
+  ASSERT_GT(sink->plan().chunks.size(), 4);
+  PumpOptions options;
+  options.threads = 1;
+  CrcSource source;
+  const auto stats = Pump(sink->plan(), source, *sink, options);
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  ASSERT_TRUE(file->Close().ok());
+  const std::string written = files.Get("f").value();
+  EXPECT_THAT(written, HasSubstr("\x34\x12\xCD\xAB"));
+  ASSERT_EQ(written.size(), right.size());
+  const auto differing =
+      std::inner_product(right.begin(), right.end(), written.begin(),
+                         int64_t{0}, std::plus<>(), std::not_equal_to<>());
+  // The CRC of a record stands behind it and in the directory; the file's own
+  // id, of 40 digits and with a CRC, comes from all of them.
+  EXPECT_LE(differing, 8 * sink->plan().chunks[0].num_pieces + 48);
 }
 
 // More records than a plain end can count.
