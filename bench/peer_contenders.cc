@@ -81,6 +81,22 @@ absl::StatusOr<Sample> RunSave(const SavingPeer& peer, Arena& arena,
   return sample;
 }
 
+// Over a file of the same size, which the first call has made.
+absl::StatusOr<Sample> RunReplace(const SavingPeer& peer, Arena& arena,
+                                  Worker& worker) {
+  const std::string path =
+      absl::StrCat(arena.options().directory, "/replaced", peer.extension);
+  PENSTOCK_ASSIGN_OR_RETURN(
+      Sample sample,
+      SampleFrom(worker.process->Call({{"do", peer.command}, {"path", path}}),
+                 2));
+  sample.seconds.erase(sample.seconds.begin());  // when the call returned
+  PENSTOCK_ASSIGN_OR_RETURN(const FileInfo info, PosixFileSystem().Stat(path));
+  sample.file_bytes = info.size_bytes;
+  PENSTOCK_RETURN_IF_ERROR(CheckSaved(peer, path, arena, worker));
+  return sample;
+}
+
 struct LoadingPeer {
   const char* name;
   const char* contender;
@@ -124,6 +140,32 @@ absl::StatusOr<Sample> RunLoad(const LoadingPeer& peer, Cache cache,
       worker.process->Call({{"do", peer.command}, {"path", path}}), 1);
 }
 
+struct PartPeer {
+  const char* name;
+  const char* contender;
+  const char* command;
+};
+constexpr PartPeer kParts[] = {
+    {"torch", "torch.load mmap=True", "part_torch"},
+    {"safetensors", "safetensors get_slice", "part_safetensors"},
+};
+
+absl::StatusOr<Sample> RunPart(const PartPeer& peer, bool whole,
+                               const std::string& path, Arena& arena,
+                               Worker& worker) {
+  PENSTOCK_RETURN_IF_ERROR(DropFromCache(path));
+  Json request = {{"do", peer.command},
+                  {"path", path},
+                  {"name", arena.largest()},
+                  {"begin", nullptr},
+                  {"end", nullptr}};
+  if (!whole) {
+    request["begin"] = arena.slice_begin();
+    request["end"] = arena.slice_end();
+  }
+  return SampleFrom(worker.process->Call(request), 1);
+}
+
 // A program that makes `to` from a warm .pt, then fsync.
 absl::StatusOr<Sample> RunProgram(Arena& arena, bool compress) {
   PENSTOCK_ASSIGN_OR_RETURN(const std::string from,
@@ -151,6 +193,64 @@ absl::StatusOr<Sample> RunProgram(Arena& arena, bool compress) {
 
 bool Contains(const std::vector<std::string>& names, const char* name) {
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void AddSaves(const ArenaPtr& arena, const std::vector<std::string>& names,
+              const WorkerPtr& worker, std::vector<Contender>& contenders) {
+  for (const SavingPeer& peer : kSaving) {
+    if (!Contains(names, peer.name)) continue;
+    contenders.push_back(
+        {{RowOf(*arena, Section::kSave, peer.contender, "handed over"),
+          RowOf(*arena, Section::kSave, peer.contender, "durable")},
+         nullptr,
+         [=] { return RunSave(peer, *arena, *worker); }});
+    if (std::string(peer.name) == "zipnn") continue;
+    contenders.push_back(
+        {{RowOf(*arena, Section::kSave, peer.contender, "replace, durable")},
+         [=] { return RunReplace(peer, *arena, *worker).status(); },
+         [=] { return RunReplace(peer, *arena, *worker); }});
+  }
+}
+
+void AddLoads(const ArenaPtr& arena, const std::vector<std::string>& names,
+              const WorkerPtr& worker, std::vector<Contender>& contenders) {
+  for (const Cache cache : {Cache::kCold, Cache::kWarm}) {
+    for (const LoadingPeer& peer : kLoading) {
+      if (!Contains(names, peer.name)) continue;
+      const Section section =
+          cache == Cache::kCold ? Section::kLoadCold : Section::kLoadWarm;
+      contenders.push_back(
+          {{RowOf(*arena, section, peer.contender, peer.what)},
+           [=] { return PrepareLoad(peer, cache, *arena, *worker); },
+           [=] { return RunLoad(peer, cache, *arena, *worker); }});
+    }
+  }
+}
+
+void AddParts(const ArenaPtr& arena, const std::vector<std::string>& names,
+              const WorkerPtr& worker, std::vector<Contender>& contenders) {
+  for (const PartPeer& peer : kParts) {
+    if (!Contains(names, peer.name)) continue;
+    // The file that it loads whole, cold.
+    const LoadingPeer& loading =
+        *std::find_if(std::begin(kLoading), std::end(kLoading),
+                      [&](const LoadingPeer& other) {
+                        return std::string(other.name) == peer.name;
+                      });
+    for (const bool whole : {true, false}) {
+      Row row = RowOf(*arena, Section::kPart, peer.contender,
+                      whole ? "one tensor, cold" : "10 % of its rows, cold");
+      row.bytes = whole ? arena->largest_bytes() : arena->slice_bytes();
+      contenders.push_back(
+          {{std::move(row)},
+           [=] { return PrepareLoad(loading, Cache::kCold, *arena, *worker); },
+           [=]() -> absl::StatusOr<Sample> {
+             PENSTOCK_ASSIGN_OR_RETURN(const std::string path,
+                                       FileFor(loading, Cache::kCold, *arena));
+             return RunPart(peer, whole, path, *arena, *worker);
+           }});
+    }
+  }
 }
 
 }  // namespace
@@ -202,25 +302,9 @@ std::vector<Contender> PeerContenders(const ArenaPtr& arena,
                                       const std::vector<std::string>& names,
                                       const WorkerPtr& worker) {
   std::vector<Contender> contenders;
-  for (const SavingPeer& peer : kSaving) {
-    if (!Contains(names, peer.name)) continue;
-    contenders.push_back(
-        {{RowOf(*arena, Section::kSave, peer.contender, "handed over"),
-          RowOf(*arena, Section::kSave, peer.contender, "durable")},
-         nullptr,
-         [=] { return RunSave(peer, *arena, *worker); }});
-  }
-  for (const Cache cache : {Cache::kCold, Cache::kWarm}) {
-    for (const LoadingPeer& peer : kLoading) {
-      if (!Contains(names, peer.name)) continue;
-      const Section section =
-          cache == Cache::kCold ? Section::kLoadCold : Section::kLoadWarm;
-      contenders.push_back(
-          {{RowOf(*arena, section, peer.contender, peer.what)},
-           [=] { return PrepareLoad(peer, cache, *arena, *worker); },
-           [=] { return RunLoad(peer, cache, *arena, *worker); }});
-    }
-  }
+  AddSaves(arena, names, worker, contenders);
+  AddLoads(arena, names, worker, contenders);
+  AddParts(arena, names, worker, contenders);
   for (const bool compress : {false, true}) {
     if (!Contains(names, compress ? "zstd" : "cp")) continue;
     contenders.push_back(

@@ -101,19 +101,24 @@ class Peers:
         return {'versions': versions}
 
     def make_safetensors(self, request):
+        if os.path.exists(request['path']):
+            return {}
         self.module('safetensors.torch').save_file(self.tensors, request['path'])
         make_durable(request['path'])
         return {}
 
     def check(self, loaded):
-        torch = self.module('torch')
         if list(loaded) != list(self.tensors) and set(loaded) != set(self.tensors):
             raise WrongBytes('wrong result: other names')
         for name, tensor in self.tensors.items():
-            # As bytes: NaNs too must be the same.
-            if tensor.dtype != loaded[name].dtype or not torch.equal(
-                    tensor.view(torch.uint8), loaded[name].view(torch.uint8)):
-                raise WrongBytes(f'wrong result: tensor "{name}" is not what was saved')
+            self.check_one(name, tensor, loaded[name])
+
+    def check_one(self, name, expected, found):
+        torch = self.module('torch')
+        # As bytes: NaNs too must be the same.
+        if expected.dtype != found.dtype or not torch.equal(
+                expected.view(torch.uint8), found.view(torch.uint8)):
+            raise WrongBytes(f'wrong result: tensor "{name}" is not what was saved')
 
     def touch(self, loaded):
         """Reads every byte of tensors that may be pages of a file."""
@@ -203,6 +208,31 @@ class Peers:
     def load_safetensors(self, request):
         load_file = self.module('safetensors.torch').load_file
         return self.timed_load(lambda: load_file(request['path']), True)
+
+
+    # A part: rows of one tensor, in memory of their own, from a cold file.
+
+    def timed_part(self, request, load):
+        name = request['name']
+        rows = slice(request['begin'], request['end'])
+        meter = Meter()
+        part = load(name, rows).clone()
+        answer = meter.stop()
+        self.check_one(name, self.tensors[name][rows], part)
+        return answer
+
+    def part_torch(self, request):
+        torch = self.module('torch')
+        return self.timed_part(request, lambda name, rows: torch.load(
+            request['path'], weights_only=True, mmap=True)[name][rows])
+
+    def part_safetensors(self, request):
+        safe_open = self.module('safetensors').safe_open
+
+        def load(name, rows):
+            with safe_open(request['path'], framework='pt') as file:
+                return file.get_slice(name)[rows]
+        return self.timed_part(request, load)
 
 
 def answer_to(peers, line):

@@ -102,12 +102,24 @@ class BenchTest(unittest.TestCase):
             self.assertIn(f'({kind})', penstock_cli.text_of(done.stdout))
 
     def test_a_peer_that_saves_wrong_bytes_is_a_finding(self):
-        arguments = (*QUICK, '--against', 'torch', '--only', 'save/torch.save/*')
+        arguments = (*QUICK, '--against', 'torch',
+                     '--only', 'save/torch.save/handed over')
         done = self.run_bench(*arguments, PENSTOCK_PYTHON=self.fake_python('pass'))
         self.assertEqual(done.returncode, 0, penstock_cli.text_of(done.stderr))
         self.assertIn('torch fake', penstock_cli.text_of(done.stdout))
         self.fails(1, 'round 1, save/torch.save/handed over', *arguments,
                    PENSTOCK_PYTHON=self.fake_python(DAMAGE))
+
+    def test_peers_replace_files_and_read_parts(self):
+        done = self.run_bench(*QUICK, '--against', 'torch',
+                              '--only', 'save/torch.save/replace, durable',
+                              '--only', 'part/torch.load*',
+                              PENSTOCK_PYTHON=self.fake_python('pass'))
+        self.assertEqual(done.returncode, 0, penstock_cli.text_of(done.stderr))
+        text = penstock_cli.text_of(done.stdout)
+        self.assertRegex(text, r'(?m)^torch\.save +replace, durable +0\.08')
+        self.assertRegex(text, r'(?m)^torch\.load mmap=True +one tensor, cold')
+        self.assertRegex(text, r'(?m)^torch\.load mmap=True +10 % of its rows, cold')
 
     def test_peers_that_are_not_there_are_said_to_be_missing(self):
         self.fails(2, '--against', *QUICK, '--against', 'torch',
