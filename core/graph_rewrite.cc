@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -86,6 +87,11 @@ class Rewriting {
   std::vector<uint32_t> storage_numbers_;
 };
 
+NodeId AddNode(const Node& node, GraphTables& tables) {
+  tables.nodes.push_back(node);
+  return static_cast<NodeId>(tables.nodes.size() - 1);
+}
+
 }  // namespace
 
 absl::StatusOr<Value> Rewritten(const GraphTables& tables, NodeId root) {
@@ -98,9 +104,13 @@ absl::StatusOr<Value> Rewritten(const GraphTables& tables, NodeId root) {
   return Value(*std::move(graph), 0);
 }
 
-NodeId AddNone(GraphTables& tables) {
-  tables.nodes.emplace_back();
-  return static_cast<NodeId>(tables.nodes.size() - 1);
+NodeId AddNone(GraphTables& tables) { return AddNode(Node(), tables); }
+
+NodeId AddInt(GraphTables& tables, int64_t value) {
+  Node node;
+  node.kind = NodeKind::kInt;
+  node.payload = static_cast<uint64_t>(value);
+  return AddNode(node, tables);
 }
 
 NodeId AddText(GraphTables& tables, NodeKind kind, absl::string_view text) {
@@ -109,8 +119,71 @@ NodeId AddText(GraphTables& tables, NodeKind kind, absl::string_view text) {
   node.size = static_cast<uint32_t>(text.size());
   node.payload = tables.bytes.size();
   tables.bytes.append(text.data(), text.size());
-  tables.nodes.push_back(node);
-  return static_cast<NodeId>(tables.nodes.size() - 1);
+  return AddNode(node, tables);
+}
+
+NodeId AddContainer(GraphTables& tables, NodeKind kind,
+                    absl::Span<const NodeId> children) {
+  Node node;
+  node.kind = kind;
+  node.size = static_cast<uint32_t>(
+      kind == NodeKind::kDict ? children.size() / 2 : children.size());
+  node.payload = tables.children.size();
+  tables.children.insert(tables.children.end(), children.begin(),
+                         children.end());
+  return AddNode(node, tables);
+}
+
+NodeId AddTensor(GraphTables& tables, uint32_t storage, const Tensor& tensor,
+                 uint8_t flags) {
+  TensorRow row;
+  row.storage = storage;
+  row.dtype = static_cast<uint8_t>(tensor.dtype());
+  row.flags = flags;
+  row.rank = static_cast<uint16_t>(tensor.shape().size());
+  row.dims = tables.dims.size();
+  row.offset = tensor.offset();
+  for (const auto& dims : {tensor.shape(), tensor.strides()}) {
+    tables.dims.insert(tables.dims.end(), dims.begin(), dims.end());
+  }
+  Node node;
+  node.kind = NodeKind::kTensor;
+  node.payload = tables.tensors.size();
+  tables.tensors.push_back(row);
+  return AddNode(node, tables);
+}
+
+absl::StatusOr<NodeId> AppendTables(const GraphTables& from,
+                                    absl::Span<const uint32_t> storage_numbers,
+                                    GraphTables& to) {
+  if (static_cast<int64_t>(to.nodes.size() + from.nodes.size()) > kMaxNodes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("over ", kMaxNodes, " values: beyond the limit"));
+  }
+  const auto first = static_cast<NodeId>(to.nodes.size());
+  for (Node node : from.nodes) {
+    if (HasBytes(node.kind)) {
+      node.payload += to.bytes.size();
+    } else if (HasChildren(node.kind)) {
+      node.payload += to.children.size();
+    } else if (node.kind == NodeKind::kStorage) {
+      node.payload = storage_numbers[node.payload];
+    } else if (node.kind == NodeKind::kTensor) {
+      node.payload += to.tensors.size();
+    }
+    to.nodes.push_back(node);
+  }
+  for (const NodeId child : from.children) {
+    to.children.push_back(child == kNoNode ? kNoNode : first + child);
+  }
+  for (TensorRow row : from.tensors) {
+    row.storage = storage_numbers[row.storage];
+    row.dims += to.dims.size();
+    to.tensors.push_back(row);
+  }
+  to.dims.insert(to.dims.end(), from.dims.begin(), from.dims.end());
+  to.bytes += from.bytes;
+  return first;
 }
 
 }  // namespace penstock
