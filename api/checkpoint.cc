@@ -20,7 +20,7 @@ Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& path,
                                             const RunOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
-                            FilesOf(options).OpenRead(path));
+                            OpenPath(path, options));
   return Open(std::move(file), options);
 }
 

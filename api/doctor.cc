@@ -44,9 +44,7 @@ struct DirectoryKind {
 constexpr DirectoryKind kDirectories[] = {
     {".metadata", "dcp-directory",
      "a distributed checkpoint (torch.distributed.checkpoint)",
-     "this version does not read it; python -m "
-     "torch.distributed.checkpoint.format_utils dcp_to_torch DIR FILE.pt makes "
-     "one file of it"},
+     "fetch all files of the directory again"},
     {"data.pkl", "unpacked-pt", "a .pt file that was unpacked into a directory",
      "pack it again, its folder as the only one: zip -0 -r model.pt FOLDER; "
      "Safari unpacks downloads by itself: switch that off"},
@@ -81,8 +79,17 @@ std::string Join(const std::string& directory, string_view name) {
                       name);
 }
 
-void LookAtDirectory(const std::string& path, FileSystem& files,
+void LookAtCheckpoint(const Checkpoint& checkpoint, DoctorReport& report);
+
+void LookAtDirectory(const std::string& path, const RunOptions& options,
                      DoctorReport& report) {
+  FileSystem& files = FilesOf(options);
+  if (files.Stat(Join(path, ".metadata")).ok()) {
+    const absl::StatusOr<Checkpoint> checkpoint =
+        Checkpoint::Open(path, options);
+    if (checkpoint.ok()) return LookAtCheckpoint(*checkpoint, report);
+    report.findings.push_back(std::string(checkpoint.status().message()));
+  }
   report.health = Health::kWrong;
   for (const DirectoryKind& kind : kDirectories) {
     const std::string name = Join(path, kind.name);
@@ -201,6 +208,7 @@ void LookAtCheckpoint(const Checkpoint& checkpoint, DoctorReport& report) {
   report.what = absl::StrCat(
       "a checkpoint (", report.kind, "), written by ",
       report.writer.empty() ? "an unknown program" : report.writer);
+  report.file_bytes = checkpoint.file_bytes();
   report.num_tensors = checkpoint.state_dict().size();
   report.raw_bytes = StorageBytesOf(*checkpoint.root().graph());
   report.unchecked_bytes = UncheckedBytes(checkpoint);
@@ -235,7 +243,7 @@ DoctorReport Diagnose(const std::string& path, const RunOptions& options) {
   FileSystem& files = FilesOf(options);
   const absl::StatusOr<FileInfo> info = files.Stat(path);
   if (info.ok() && info->type == FileInfo::Type::kDirectory) {
-    LookAtDirectory(path, files, report);
+    LookAtDirectory(path, options, report);
     return report;
   }
   absl::StatusOr<std::unique_ptr<RandomAccessFile>> file = files.OpenRead(path);
@@ -250,11 +258,7 @@ DoctorReport Diagnose(const std::string& path, const RunOptions& options) {
 
 int64_t UncheckedBytes(const Checkpoint& checkpoint) {
   const Checkpoint::Opened& opened = checkpoint.opened();
-  if (opened.native != nullptr) return 0;
-  // A directory that could be read a moment ago and now cannot vouches for
-  // nothing.
-  return UncheckedBytes(opened.foreign)
-      .value_or(StorageBytesOf(*checkpoint.root().graph()));
+  return opened.native != nullptr ? 0 : UncheckedBytes(opened.foreign);
 }
 
 }  // namespace penstock

@@ -5,10 +5,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "codec/native_source.h"
 #include "codec/reporting_source.h"
+#include "compat/extent_source.h"
 #include "compat/open_foreign.h"
 #include "compat/origin.h"
 #include "core/posix_file_system.h"
@@ -39,6 +42,12 @@ Format FormatOf(ForeignFormat format) {
       return Format::kNpz;
     case ForeignFormat::kNpy:
       return Format::kNpy;
+    case ForeignFormat::kDcp:
+      return Format::kDcp;
+    case ForeignFormat::kPt2:
+      return Format::kPt2;
+    case ForeignFormat::kTorchPackage:
+      return Format::kTorchPackage;
   }
   return Format::kPt;
 }
@@ -94,6 +103,19 @@ FileSystem& FilesOf(const RunOptions& options) {
   return options.files == nullptr ? PosixFileSystem() : *options.files;
 }
 
+absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(
+    const std::string& path, const RunOptions& options) {
+  FileSystem& files = FilesOf(options);
+  auto file = files.OpenRead(path);
+  if (absl::IsInvalidArgument(file.status())) {  // no regular file
+    auto metadata = files.OpenRead(
+        absl::StrCat(absl::StripSuffix(path, "/"), "/", kDcpMetadataName));
+    if (metadata.ok()) file = std::move(metadata);
+  }
+  PENSTOCK_RETURN_IF_ERROR(file.status());
+  return std::shared_ptr<const RandomAccessFile>(*std::move(file));
+}
+
 PumpOptions PumpOptionsOf(const RunOptions& options) {
   PumpOptions pump;
   pump.threads = options.threads;
@@ -129,12 +151,17 @@ absl::Status Checkpoint::Opened::OpenAs(
                       info->skeleton_bytes};
     }
   } else {
-    InflateOptions inflate;
-    inflate.files = options.files;
-    inflate.directory = options.temporary_directory;
-    PENSTOCK_ASSIGN_OR_RETURN(foreign,
-                              OpenForeign(kind, std::move(file), inflate));
+    ForeignOptions how;
+    how.inflate.files = options.files;
+    how.inflate.directory = options.temporary_directory;
+    if (options.int_keys) how.dcp_keys = DcpKeys::kIntsUnderState;
+    PENSTOCK_ASSIGN_OR_RETURN(foreign, OpenForeign(kind, std::move(file), how));
     format = FormatOf(foreign.format);
+    if (foreign.file == nullptr) {
+      for (const auto& part : foreign.stored->files) {
+        file_bytes += part->size_bytes();
+      }
+    }
     root = foreign.root;
     writer = foreign.writer;
     metadata = foreign.metadata;

@@ -50,6 +50,10 @@ using Clock = std::chrono::steady_clock;
 double SecondsSince(Clock::time_point start);
 
 FileSystem& FilesOf(const RunOptions& options);
+// A file; of a directory that is a checkpoint, the one that says so. Errors:
+// those of opening `path`.
+absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(
+    const std::string& path, const RunOptions& options);
 PumpOptions PumpOptionsOf(const RunOptions& options);
 
 // Pump, with the tensors' names in its errors.

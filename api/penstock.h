@@ -69,10 +69,14 @@ enum class Format {
   kPickle,       // a bare pickle with tensors in it; read only
   kSafetensors,  // one file, or shards with their index
   kNpz,
-  kNpy,  // one array; read only
+  kNpy,           // one array; read only
+  kDcp,           // a directory of torch.distributed.checkpoint; read only
+  kPt2,           // torch.export.save; read only
+  kTorchPackage,  // torch.package; read only
 };
 
-// "pstk", "pt", "pt-legacy", "pt-tar", "pickle", "safetensors", "npz", "npy".
+// "pstk", "pt", "pt-legacy", "pt-tar", "pickle", "safetensors", "npz", "npy",
+// "dcp", "pt2", "torch-package".
 absl::string_view NameOf(Format format);
 
 // What a native file does with the bytes of tensors.
@@ -91,6 +95,9 @@ struct RunOptions {
   // For what must be inflated whole before it can be read (deflated zips), in
   // files without names. Not read from the environment.
   std::string temporary_directory = "/var/tmp";
+  // A distributed checkpoint has its dicts' keys as text, whatever they were:
+  // decimal ones are ints again in a dict under "state", as of an optimizer.
+  bool int_keys = false;
 };
 
 // ---------------------------------------------------------------------- Save
@@ -190,6 +197,8 @@ struct StorageLayout {
 // Movable. Reading functions may run in several threads at once.
 class Checkpoint {
  public:
+  // `path`: a file, which may name others beside it (the index of shards), or a
+  // directory with a .metadata.
   static absl::StatusOr<Checkpoint> Open(const std::string& path,
                                          const RunOptions& options = {});
   // A file that is open already; `name` stands in messages.

@@ -96,6 +96,12 @@ absl::string_view NameOf(Format format) {
       return "npz";
     case Format::kNpy:
       return "npy";
+    case Format::kDcp:
+      return "dcp";
+    case Format::kPt2:
+      return "pt2";
+    case Format::kTorchPackage:
+      return "torch-package";
   }
   return "?";
 }

@@ -44,7 +44,7 @@ absl::StatusOr<VerifyReport> Verify(const std::string& path,
   const Clock::time_point start = Clock::now();
   VerifyReport report;
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
-                            FilesOf(options).OpenRead(path));
+                            OpenPath(path, options));
   report.file_bytes = file->size_bytes();
   PENSTOCK_ASSIGN_OR_RETURN(const FileKind kind, DetectKind(*file));
   Checkpoint::Opened opened;
@@ -53,6 +53,7 @@ absl::StatusOr<VerifyReport> Verify(const std::string& path,
   if (kind != FileKind::kNative) opened.format = Format::kPt;
   const absl::Status is_open = opened.OpenAs(kind, std::move(file));
   report.format = opened.format;
+  report.file_bytes += opened.file_bytes;  // of the files that it names
   PENSTOCK_RETURN_IF_ERROR(FindingOrError(is_open, report));
   if (is_open.ok()) {
     PENSTOCK_RETURN_IF_ERROR(VerifyPayload(opened, report));

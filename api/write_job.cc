@@ -123,7 +123,13 @@ absl::Status RunSettled(const WriteJob& job, WritableFile& file,
   if (mode != OriginMode::kNever && job.opened->native != nullptr) {
     KeepOrigin(*job.opened->native, options);
   }
-  if (mode == OriginMode::kNever || job.opened->foreign.file == nullptr) {
+  const bool is_one_file =
+      job.opened != nullptr && job.opened->foreign.file != nullptr;
+  if (mode == OriginMode::kAlways && !is_one_file &&
+      job.opened->native == nullptr) {
+    report.warnings.push_back("no origin is kept: the source is several files");
+  }
+  if (mode == OriginMode::kNever || !is_one_file) {
     return RunNative(job, file, job.source, options, report);
   }
   OriginSource source(job.opened->foreign, job.source);
@@ -189,7 +195,8 @@ absl::Status WriteSafetensors(const WriteJob& job, WritableFile& file,
 // Names of torch's files do not tell its formats apart.
 bool IsTorch(Format format) {
   return format == Format::kPt || format == Format::kPtLegacy ||
-         format == Format::kPtTar || format == Format::kPickle;
+         format == Format::kPtTar || format == Format::kPickle ||
+         format == Format::kPt2 || format == Format::kTorchPackage;
 }
 
 bool CanRestore(const WriteJob& job) {
@@ -230,6 +237,9 @@ absl::Status Write(const WriteJob& job, WritableFile& file,
     case Format::kPtTar:
     case Format::kPickle:
     case Format::kNpy:
+    case Format::kDcp:
+    case Format::kPt2:
+    case Format::kTorchPackage:
       break;
   }
   return absl::UnimplementedError(

@@ -28,6 +28,7 @@ struct Flags {
   std::string ties = "copy";
   std::string shard_size;
   bool quiet = false;
+  bool int_keys = false;
   EditFlags edits;
   RunFlags run;
 };
@@ -62,6 +63,7 @@ absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
   SaveOptions options;
   options.codec = CodecOf(flags.codec);
   PENSTOCK_ASSIGN_OR_RETURN(options.run, flags.run.Options(meter));
+  options.run.int_keys = flags.int_keys;
   PENSTOCK_ASSIGN_OR_RETURN(Checkpoint source,
                             OpenInput(flags.source, options.run));
   options.format = FormatFor(flags, source);
@@ -161,6 +163,9 @@ void AddConvert(CLI::App& app, int& exit_code) {
   verb->add_option("--shard-size", flags->shard_size,
                    "of safetensors: several files with at most so much of "
                    "tensors each, such as 5GB, and their index");
+  verb->add_flag("--int-keys", flags->int_keys,
+                 "of a distributed checkpoint, which has all keys as text: "
+                 "decimal ones of a dict under \"state\" are ints again");
   flags->edits.AddTo(*verb);
   flags->run.AddTo(*verb);
   verb->callback([flags, &exit_code] {

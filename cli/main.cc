@@ -1,5 +1,6 @@
 // The `penstock` command. The only place that prints or reads the environment.
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -48,6 +49,15 @@ void FreeReplaced() {
                seconds.count());
 }
 
+// A distributed checkpoint may consist of more files than a process may open
+// unless it asks.
+void AllowManyFiles() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Main(int argc, char** argv) {
   // `bazel run` starts in its runfiles; names are meant from where the user is.
   if (const char* directory = std::getenv("BUILD_WORKING_DIRECTORY")) {
@@ -57,6 +67,7 @@ int Main(int argc, char** argv) {
     }
   }
   CatchInterrupts();
+  AllowManyFiles();
   CLI::App app("Saves, converts and verifies model checkpoints.", "penstock");
   app.footer(kExamples);
   app.require_subcommand(1);

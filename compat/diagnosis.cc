@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "compat/byte_damage.h"
+#include "compat/extent_source.h"
 #include "compat/file_kind.h"
 #include "compat/json_text.h"
 #include "compat/missing_bytes.h"
@@ -336,20 +337,18 @@ absl::StatusOr<Diagnosis> DiagnoseFile(const RandomAccessFile& file,
   return diagnosis;
 }
 
-absl::StatusOr<int64_t> UncheckedBytes(const ForeignFile& file) {
+int64_t UncheckedBytes(const ForeignFile& file) {
   int64_t total = 0;
-  const bool is_zip =
-      file.format == ForeignFormat::kPt || file.format == ForeignFormat::kNpz;
-  if (!is_zip) {
-    for (const auto& storage : file.root.graph()->storages()) {
-      total += storage->size_bytes();
-    }
+  const auto count = [&](const StoredAt& place) {
+    if (place.crc32 == 0) total += place.size_bytes;
+  };
+  const std::vector<StoredAt>& places = file.stored->places;
+  if (file.file == nullptr) {  // then there are no others than storages
+    absl::c_for_each(places, count);
     return total;
   }
-  PENSTOCK_ASSIGN_OR_RETURN(const ZipDirectory directory,
-                            ReadZipDirectory(*file.file));
-  for (const ZipEntry& entry : directory.entries()) {
-    if (entry.crc32 == 0) total += entry.size_bytes;
+  for (const auto& storage : file.root.graph()->storages()) {
+    if (storage->in_file()) count(places[storage->file_number()]);
   }
   return total;
 }

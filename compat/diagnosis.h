@@ -34,8 +34,7 @@ absl::StatusOr<Diagnosis> DiagnoseFile(const RandomAccessFile& file,
                                        const absl::Status& error);
 
 // Bytes of an open file's storages for which it has no checksum.
-// Errors: those of reading its directory again.
-absl::StatusOr<int64_t> UncheckedBytes(const ForeignFile& file);
+int64_t UncheckedBytes(const ForeignFile& file);
 
 }  // namespace penstock
 

@@ -61,6 +61,17 @@ std::vector<FileExtent> ExtentsOf(const Graph& graph,
   return extents;
 }
 
+void SetStored(std::shared_ptr<const StoredStorages> stored,
+               ForeignFile& foreign) {
+  if (foreign.file != nullptr) {
+    foreign.extents = ExtentsOf(*foreign.root.graph(), *stored);
+  }
+  foreign.new_source = [stored] {
+    return std::make_unique<ExtentSource>(stored);
+  };
+  foreign.stored = std::move(stored);
+}
+
 void SwapNumbers(int width, absl::Span<uint8_t> bytes) {
   if (width == 1) return;
   for (size_t i = 0; i + width <= bytes.size(); i += width) {

@@ -45,6 +45,11 @@ struct StoredStorages {
   std::vector<StoredAt> places;
 };
 
+// Gives `foreign`, whose tree and file are set, its storages: `stored`, extents
+// of its file, and a source.
+void SetStored(std::shared_ptr<const StoredStorages> stored,
+               ForeignFile& foreign);
+
 // Where file 0 holds the bytes of a graph's storages unchanged.
 std::vector<FileExtent> ExtentsOf(const Graph& graph,
                                   const StoredStorages& stored);

@@ -25,6 +25,9 @@ enum class ForeignFormat {
   kNpz,
   kNpy,
   kPtTar,  // torch.save 0.1.1 to 0.1.9: a tar file
+  kDcp,    // a directory of torch.distributed.checkpoint
+  kPt2,    // torch.export.save
+  kTorchPackage,
 };
 
 // The bytes of a file from `file_offset` on are, unchanged, those of storage
@@ -49,6 +52,8 @@ class ForeignSource : public Source {
   virtual int64_t unverified_bytes() const = 0;
 };
 
+struct StoredStorages;  // compat/extent_source.h
+
 // What every reader of foreign formats returns: the whole tree, the bytes of
 // its tensors still in the file. Immutable once opened; copies share the file.
 struct ForeignFile {
@@ -71,6 +76,9 @@ struct ForeignFile {
   // skeleton (conversion.md 1). Empty where `file` is null.
   std::vector<FileExtent> extents;
 
+  // Where the storages lie, by file_number(), file 0 being `file` where there
+  // is one; those with other numbers are what new_source computes.
+  std::shared_ptr<const StoredStorages> stored;
   // A reader of the storages, for one run.
   std::function<std::unique_ptr<ForeignSource>()> new_source;
 };

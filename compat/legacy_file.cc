@@ -89,7 +89,6 @@ class LegacyOpener {
   absl::Status PlaceRoots(absl::Span<Root* const> roots);
   absl::Status CheckCount(const Root& root, int64_t offset, uint64_t count);
   absl::Status SetSwaps();
-  void SetExtents();
 
   const PickleLimits& limits_;
   const std::shared_ptr<StoredStorages> stored_;
@@ -110,7 +109,7 @@ absl::StatusOr<ForeignFile> LegacyOpener::Open() {
   PENSTOCK_ASSIGN_OR_RETURN(const std::vector<Root*> roots, ReadKeys());
   PENSTOCK_RETURN_IF_ERROR(PlaceRoots(roots));
   PENSTOCK_RETURN_IF_ERROR(SetSwaps());
-  SetExtents();
+  SetStored(stored_, legacy_);
   if (position_ < file_bytes()) {
     Warn(absl::StrFormat(
         "%d bytes behind the end of the first object, at offset %d, are not "
@@ -334,14 +333,6 @@ absl::Status LegacyOpener::SetSwaps() {
     }
   }
   return absl::OkStatus();
-}
-
-void LegacyOpener::SetExtents() {
-  legacy_.extents = ExtentsOf(*legacy_.root.graph(), *stored_);
-  legacy_.new_source = [stored =
-                            std::shared_ptr<const StoredStorages>(stored_)] {
-    return std::make_unique<ExtentSource>(stored);
-  };
 }
 
 }  // namespace

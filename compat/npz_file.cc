@@ -45,14 +45,6 @@ absl::StatusOr<Tensor> OpenArray(const NpyHeader& header, int64_t number,
                       header.Strides());
 }
 
-void SetSource(std::shared_ptr<const StoredStorages> stored,
-               ForeignFile& foreign) {
-  foreign.extents = ExtentsOf(*foreign.root.graph(), *stored);
-  foreign.new_source = [stored = std::move(stored)] {
-    return std::make_unique<ExtentSource>(stored);
-  };
-}
-
 absl::StatusOr<ForeignFile> ReadNpy(
     std::shared_ptr<const RandomAccessFile> file) {
   ForeignFile npy;
@@ -76,7 +68,7 @@ absl::StatusOr<ForeignFile> ReadNpy(
   auto stored = std::make_shared<StoredStorages>();
   stored->files.push_back(std::move(file));
   stored->places.push_back(std::move(place));
-  SetSource(std::move(stored), npy);
+  SetStored(std::move(stored), npy);
   return npy;
 }
 
@@ -181,7 +173,7 @@ absl::StatusOr<ForeignFile> ReadNpz(
         builder.SetItem(root, builder.Str(name), builder.Tensor(*tensor)));
   }
   PENSTOCK_ASSIGN_OR_RETURN(npz.root, std::move(builder).Finish(root));
-  SetSource(std::move(stored), npz);
+  SetStored(std::move(stored), npz);
   return npz;
 }
 

@@ -37,10 +37,11 @@ static_assert(sizeof(ExtentRow) == 16);
 
 // Codes are frozen (docs/FORMAT.md, "Origin").
 constexpr ForeignFormat kFormats[] = {
-    ForeignFormat::kPt,     ForeignFormat::kPtLegacy,
-    ForeignFormat::kPickle, ForeignFormat::kSafetensors,
-    ForeignFormat::kNpz,    ForeignFormat::kNpy,
-    ForeignFormat::kPtTar,
+    ForeignFormat::kPt,           ForeignFormat::kPtLegacy,
+    ForeignFormat::kPickle,       ForeignFormat::kSafetensors,
+    ForeignFormat::kNpz,          ForeignFormat::kNpy,
+    ForeignFormat::kPtTar,        ForeignFormat::kPt2,
+    ForeignFormat::kTorchPackage,
 };
 
 // Names and tables repeat themselves, as rows of booleans do: the codec tries

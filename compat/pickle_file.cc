@@ -36,12 +36,8 @@ absl::StatusOr<ForeignFile> OpenPickle(
         "%d bytes behind the end of the pickle, at offset %d, are not read",
         rest, result->consumed_bytes));
   }
-  pickle.extents = ExtentsOf(*pickle.root.graph(), *stored);
   pickle.file = std::move(file);
-  pickle.new_source =
-      [stored = std::shared_ptr<const StoredStorages>(std::move(stored))] {
-        return std::make_unique<ExtentSource>(stored);
-      };
+  SetStored(std::move(stored), pickle);
   return pickle;
 }
 

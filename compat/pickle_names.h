@@ -19,12 +19,14 @@ struct GlobalName {
 
 // How a pickle names the storages that lie outside of it (pytorch-format.md 4).
 enum class PersistentIds {
-  kNone,    // there are none: pickle.dump
-  kZip,     // ('storage', class, key, location, count)
-  kLegacy,  // the same and (view key, offset, count) or None;
-            // ('module', class, source file, source)
-  kTar,     // "94382700" for a tensor or a storage;
-            // (class, source file, source)
+  kNone,     // there are none: pickle.dump
+  kZip,      // ('storage', class, key, location, count)
+  kPackage,  // the same; ('reduce_package', number, function, arguments), of
+             // torch.package, without the number up to torch 1.9
+  kLegacy,   // the same and (view key, offset, count) or None;
+             // ('module', class, source file, source)
+  kTar,      // "94382700" for a tensor or a storage;
+             // (class, source file, source)
 };
 
 // Pickles of protocol 0 to 2 name globals as Python 2 did. These two are what

@@ -207,6 +207,7 @@ class PickleResolver {
   void NoteHooks(NodeId hooks);
   absl::StatusOr<uint8_t> MetadataFlags(NodeId metadata);
 
+  std::optional<NodeId> PackagedObject(NodeId id);
   absl::StatusOr<NodeId> TarObject(NodeId id);
   absl::StatusOr<NodeId> ClassWithSource(absl::Span<const NodeId> parts);
   absl::StatusOr<StorageReference> ParseReference(const Args& id) const;

@@ -75,6 +75,10 @@ absl::StatusOr<NodeId> PickleResolver::PersistentObject(NodeId id) {
     }
     return Bad("persid_bad", "expected ('module', class, source file, source)");
   }
+  if (around_.persistent_ids == PersistentIds::kPackage) {
+    const std::optional<NodeId> made = PackagedObject(id);
+    if (made) return *made;
+  }
   if (builder_.kind(id) != NodeKind::kTuple ||
       builder_.children(id).size() != num_parts) {
     return Bad("persid_bad",
@@ -89,6 +93,20 @@ absl::StatusOr<NodeId> PickleResolver::PersistentObject(NodeId id) {
   }
   if (reference.view) return ViewNode(reference, *known);
   return builder_.Storage(known->storage, reference.dtype);
+}
+
+// What a package's own code would make: the call, inert.
+std::optional<NodeId> PickleResolver::PackagedObject(NodeId id) {
+  if (builder_.kind(id) != NodeKind::kTuple) return std::nullopt;
+  const Args parts = ChildrenOf(id);
+  if (parts.size() < 3 || parts.size() > 4 ||
+      Text(parts[0]) != "reduce_package" ||
+      builder_.kind(parts.back()) != NodeKind::kTuple) {
+    return std::nullopt;
+  }
+  Warn("objects that only code in the package can make stay inert");
+  return builder_.Object(Construction::kReduce, parts[parts.size() - 2],
+                         parts.back());
 }
 
 // Of (class, source file, source) the class. Its source is never read.

@@ -13,9 +13,12 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "compat/archive_storages.h"
 #include "compat/extent_source.h"
+#include "compat/pt2_file.h"
 #include "compat/script_classes.h"
 #include "compat/script_tree.h"
+#include "compat/torch_package.h"
 #include "compat/zip_name.h"
 #include "compat/zip_reader.h"
 #include "compat/zip_record.h"
@@ -65,7 +68,8 @@ class PtOpener {
            NestedOpener open_nested)
       : limits_(limits),
         stored_(std::make_shared<StoredStorages>()),
-        nested_(std::move(open_nested), *stored_) {
+        open_nested_(std::move(open_nested)),
+        nested_(open_nested_, *stored_) {
     pt_.file = std::move(file);
     inflated_ = std::make_shared<InflatedRecords>(pt_.file, limits.inflate);
     stored_->files = {pt_.file, inflated_};
@@ -81,6 +85,7 @@ class PtOpener {
   void Warn(std::string text) { pt_.warnings.push_back(std::move(text)); }
 
   absl::Status FindPrefix();
+  absl::StatusOr<ForeignFile> OpenContainer(bool is_package);
   absl::Status CheckKind();
   absl::Status ReadVersion();
   absl::Status ReadByteOrder();
@@ -98,6 +103,7 @@ class PtOpener {
   std::string archive_name_;  // the prefix of every record
   // A place for each entry, then those of nested_.
   std::shared_ptr<StoredStorages> stored_;
+  const NestedOpener open_nested_;
   NestedStorages nested_;
   ForeignFile pt_;
   bool is_script_ = false;  // TorchScript
@@ -125,10 +131,17 @@ absl::StatusOr<ForeignFile> PtOpener::Open() {
   pt_.warnings = directory_.warnings();
   used_.resize(entries().size());
   inflated_at_.resize(entries().size());
+  if (open_nested_ != nullptr &&
+      directory_.Find("serialized_exported_program.json") >= 0) {
+    return OpenOldPt2(pt_.file, directory_, open_nested_);
+  }
   PENSTOCK_RETURN_IF_ERROR(FindPrefix());
-  PENSTOCK_RETURN_IF_ERROR(CheckKind());
+  const bool is_package = Find(".data/extern_modules") >= 0;
+  const bool is_pt2 = Find("archive_format") >= 0;
+  if (!is_package && !is_pt2) PENSTOCK_RETURN_IF_ERROR(CheckKind());
   PENSTOCK_RETURN_IF_ERROR(ReadVersion());
   PENSTOCK_RETURN_IF_ERROR(ReadByteOrder());
+  if (is_package || is_pt2) return OpenContainer(is_package);
   PENSTOCK_RETURN_IF_ERROR(CheckAlignmentText());
   PENSTOCK_RETURN_IF_ERROR(ReadTree());
   nested_.Report(pt_);
@@ -137,16 +150,28 @@ absl::StatusOr<ForeignFile> PtOpener::Open() {
   return std::move(pt_);
 }
 
+// What has the same frame and other trees.
+absl::StatusOr<ForeignFile> PtOpener::OpenContainer(bool is_package) {
+  const TorchArchive archive{pt_.file, std::move(directory_), archive_name_};
+  absl::StatusOr<ForeignFile> opened =
+      is_package ? OpenTorchPackage(archive, big_endian_, limits_.pickle,
+                                    limits_.inflate)
+                 : OpenPt2(archive, big_endian_, limits_.inflate);
+  if (opened.ok()) {
+    opened->warnings.insert(opened->warnings.begin(), pt_.warnings.begin(),
+                            pt_.warnings.end());
+  }
+  return opened;
+}
+
 // torch takes the prefix from the first record and wants it on all.
 absl::Status PtOpener::FindPrefix() {
   if (entries().empty()) return UnsupportedZip(entries(), "an empty zip file");
   const std::string& first = entries()[0].name;
   const size_t slash = first.find('/');
   if (slash == std::string::npos) {
-    return UnsupportedZip(
-        entries(), directory_.Find("serialized_exported_program.json") >= 0
-                       ? "an exported program (.pt2 of torch before 2.8)"
-                       : "a zip file whose records lie in no folder");
+    return UnsupportedZip(entries(),
+                          "a zip file whose records lie in no folder");
   }
   archive_name_ = first.substr(0, slash);
   for (const ZipEntry& entry : entries()) {
@@ -161,15 +186,8 @@ absl::Status PtOpener::FindPrefix() {
 }
 
 absl::Status PtOpener::CheckKind() {
-  struct Kind {
-    absl::string_view record, name;
-  };
-  static constexpr Kind kKinds[] = {
-      {".data/extern_modules", "a torch.package archive"},
-      {"archive_format", "an exported program (.pt2)"},
-      {"model.json", "a TorchScript archive of 2018 or 2019"}};
-  for (const Kind& kind : kKinds) {
-    if (Find(kind.record) >= 0) return UnsupportedZip(entries(), kind.name);
+  if (Find("model.json") >= 0) {
+    return UnsupportedZip(entries(), "a TorchScript archive of 2018 or 2019");
   }
   if (Find("data.pkl") < 0) {
     return UnsupportedZip(entries(), "a zip file without data.pkl");
@@ -359,10 +377,7 @@ void PtOpener::SetPlaces() {
     stored_->places[storage.file_number()].swap_bytes =
         InfoOf(dtypes[i]).word_bytes;
   }
-  pt_.extents = ExtentsOf(graph, *stored_);
-  pt_.new_source = [stored = std::shared_ptr<const StoredStorages>(stored_)] {
-    return std::make_unique<ExtentSource>(stored);
-  };
+  SetStored(stored_, pt_);
 }
 
 void PtOpener::NoteOddRecords() {

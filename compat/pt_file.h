@@ -1,5 +1,5 @@
-// OpenPt: a torch.save zip file (torch 1.6 and later) or a TorchScript archive
-// (torch.jit.save), without PyTorch.
+// OpenPt: a zip file of PyTorch's: torch.save (1.6 and later), TorchScript
+// (torch.jit.save), torch.package, exported programs (.pt2), without PyTorch.
 
 #ifndef PENSTOCK_COMPAT_PT_FILE_H_
 #define PENSTOCK_COMPAT_PT_FILE_H_
@@ -24,7 +24,8 @@ struct PtLimits {
 
 // Reads directory, small records and data.pkl (deflated or not), and proves of
 // every storage that its record exists and has exactly the size that the pickle
-// says. Deflated storages (torch.save makes none, re-packing does) are inflated
+// says. A package or exported program is what torch_package.h and pt2_file.h
+// say. Deflated storages (torch.save makes none, re-packing does) are inflated
 // by InflatedRecords when they are read, and are no extents. The root of a
 // TorchScript archive is what ScriptStateDict makes of it. `open_nested` is for
 // storages in bytes; null: they stay inert.
@@ -34,8 +35,8 @@ struct PtLimits {
 //                       zip_crc_mismatch (of what is read here),
 //                       version_missing, byteorder_bad, storage_missing,
 //                       storage_size
-//   kUnimplemented      unsupported_format (torch.package, PT2, any other
-//                       zip), version_unsupported
+//   kUnimplemented      unsupported_format (any other zip),
+//                       version_unsupported
 //   kResourceExhausted  over `limits`, zip_bomb; of deflated pickles over 64
 //                       bytes and 16 nodes for each byte in the file (and some)
 absl::StatusOr<ForeignFile> OpenPt(std::shared_ptr<const RandomAccessFile> file,

@@ -271,8 +271,6 @@ TEST(OpenPtTest, SaysWhatAnotherZipIs) {
     ExpectError(TestZip(records).bytes(), absl::StatusCode::kUnimplemented,
                 text);
   };
-  expect("a/.data/extern_modules", "torch.package");
-  expect("a/archive_format", "exported program");
   expect("a/model.json", "TorchScript");
   std::vector<TestRecord> records = PlainRecords();
   records[0].name = "a/other.pkl";
@@ -281,9 +279,6 @@ TEST(OpenPtTest, SaysWhatAnotherZipIs) {
   for (TestRecord& record : records) record.name = record.name.substr(2);
   ExpectError(TestZip(records).bytes(), absl::StatusCode::kUnimplemented,
               "no folder");
-  records.push_back({"serialized_exported_program.json", "x"});
-  ExpectError(TestZip(records).bytes(), absl::StatusCode::kUnimplemented,
-              "exported program");
 }
 
 TEST(OpenPtTest, RefusesRecordsOutsideOfTheFolder) {

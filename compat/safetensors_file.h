@@ -4,9 +4,11 @@
 #define PENSTOCK_COMPAT_SAFETENSORS_FILE_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "compat/foreign_file.h"
+#include "compat/shard_index.h"
 #include "core/file.h"
 
 namespace penstock {
@@ -24,20 +26,17 @@ namespace penstock {
 absl::StatusOr<ForeignFile> OpenSafetensors(
     std::shared_ptr<const RandomAccessFile> file);
 
-// The shards that an index (*.index.json, with a "weight_map") names, opened
-// beside it: a dict as above, shard by shard in order of their names. A tree is
-// looked for in the index's "metadata", whose strings stand first in
-// `metadata`.
+// The shards of an index, opened beside it: a dict as above, shard by shard in
+// order of their names. A tree is looked for in the index's metadata, which
+// stands first in `metadata`.
 //
 // Errors, which name index, shard and tensor:
-//   kInvalidArgument    JSON of another kind, or none
-//   kDataLoss           a name that is not one path component, a tensor that
-//                       the index has twice, not at all, or elsewhere; a shard
-//                       that is damaged or no safetensors file
-//   kNotFound           no such shard
-//   kResourceExhausted  more than 100,000,000 bytes of JSON
-absl::StatusOr<ForeignFile> OpenSafetensorsIndex(FileSystem& files,
-                                                 const RandomAccessFile& index);
+//   kDataLoss  a tensor that the index does not have, or elsewhere; a shard
+//              that is damaged or no safetensors file
+//   kNotFound  no such shard
+absl::StatusOr<ForeignFile> OpenSafetensorsShards(FileSystem& files,
+                                                  const std::string& index_path,
+                                                  ShardIndex index);
 
 }  // namespace penstock
 

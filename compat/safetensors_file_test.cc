@@ -8,6 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "compat/file_kind.h"
+#include "compat/open_foreign.h"
 #include "compat/safetensors_header.h"
 #include "compat/skeleton_testing.h"
 #include "core/memory_file_system.h"
@@ -164,7 +166,8 @@ class ShardsTest : public testing::Test {
 
   absl::StatusOr<ForeignFile> OpenIndex(const std::string& json) {
     files_.Put("/m/x.index.json", json);
-    return OpenSafetensorsIndex(files_, **files_.OpenRead("/m/x.index.json"));
+    return OpenForeign(FileKind::kJson, *files_.OpenRead("/m/x.index.json"),
+                       {{&files_}});
   }
 
   void ExpectRefused(const std::string& json, absl::StatusCode code,

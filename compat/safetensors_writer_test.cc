@@ -11,6 +11,8 @@
 #include "absl/strings/str_join.h"
 #include "codec/pipeline.h"
 #include "codec/source.h"
+#include "compat/file_kind.h"
+#include "compat/open_foreign.h"
 #include "compat/safetensors_file.h"
 #include "core/dtype.h"
 #include "core/graph_builder.h"
@@ -293,8 +295,9 @@ TEST(SafetensorsWriterTest, ShardsAreFilledInTheTreesOrder) {
       "{\n    \"a\": \"model-00003-of-00004.safetensors\",\n"));
   EXPECT_TRUE(absl::EndsWith(plan.index_json, "\n  }\n}\n"));
   files.Put("/d/" + plan.index_file_name, plan.index_json);
-  const auto back = OpenSafetensorsIndex(
-      files, **files.OpenRead("/d/" + plan.index_file_name));
+  const auto back =
+      OpenForeign(FileKind::kJson,
+                  *files.OpenRead("/d/" + plan.index_file_name), {{&files}});
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(back->root.size(), 5);
   EXPECT_EQ(back->metadata, (StringPairs{{"format", "pt"}}));
@@ -328,8 +331,9 @@ TEST(SafetensorsWriterTest, ShardsKeepTheTreeInTheIndex) {
     files.Put("/d/" + output.file_name, bytes);
   }
   files.Put("/d/" + plan.index_file_name, plan.index_json);
-  const auto back = OpenSafetensorsIndex(
-      files, **files.OpenRead("/d/" + plan.index_file_name));
+  const auto back =
+      OpenForeign(FileKind::kJson,
+                  *files.OpenRead("/d/" + plan.index_file_name), {{&files}});
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(back->root.kind(), NodeKind::kList);
   EXPECT_EQ(back->root.size(), 2);

@@ -131,10 +131,7 @@ absl::StatusOr<ForeignFile> TarOpener::Open() {
   PENSTOCK_RETURN_IF_ERROR(ReadStorages());
   PENSTOCK_RETURN_IF_ERROR(ReadTensors());
   PENSTOCK_RETURN_IF_ERROR(ReadObject());
-  tar_.extents = ExtentsOf(*tar_.root.graph(), *stored_);
-  tar_.new_source = [stored = std::shared_ptr<const StoredStorages>(stored_)] {
-    return std::make_unique<ExtentSource>(stored);
-  };
+  SetStored(stored_, tar_);
   return std::move(tar_);
 }
 

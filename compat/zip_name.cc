@@ -66,6 +66,11 @@ int CompareRecordNames(absl::string_view a, absl::string_view b) {
   return a.size() == b.size() ? 0 : a.size() < b.size() ? -1 : 1;
 }
 
+bool IsFileName(absl::string_view name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(absl::string_view("/\\\0", 3)) == name.npos;
+}
+
 std::string QuotedRecordName(absl::string_view name) {
   constexpr size_t kShown = 100;
   return absl::StrCat("\"", absl::CHexEscape(name.substr(0, kShown)),

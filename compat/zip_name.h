@@ -17,6 +17,10 @@ absl::string_view RecordNameProblem(absl::string_view name);
 // for one name compares as 0.
 int CompareRecordNames(absl::string_view a, absl::string_view b);
 
+// True for the name of a file in some directory: one component of a path, and
+// neither "." nor "..".
+bool IsFileName(absl::string_view name);
+
 // `name` for a message: quoted, cut, control characters and bytes over 0x7F
 // escaped.
 std::string QuotedRecordName(absl::string_view name);

@@ -218,7 +218,6 @@ class ZipTest(DoctorCase):
 
     def test_kinds(self):
         for kind, data in (
-                ('torch-package', torch_zip(**{'.data/extern_modules': b'torch\n'})),
                 ('pt2', torch_zip(**{'archive_format': b'pt2'})),
                 ('pt2', zip_of(**{'serialized_exported_program.json': b'{}',
                                   'version': b'8.1'})),
@@ -301,7 +300,7 @@ class PlacesTest(DoctorCase):
 
     def test_directories(self):
         for kind, name, advice in (
-                ('dcp-directory', '.metadata', 'dcp_to_torch'),
+                ('dcp-directory', '.metadata', 'fetch all files'),
                 ('huggingface-directory', 'model.safetensors', 'model.safetensors'),
                 ('huggingface-directory', 'pytorch_model.bin.index.json', 'index.json'),
                 ('unpacked-pt', 'data.pkl', 'zip -0'),

@@ -1,6 +1,7 @@
 """Bad input, full disks, replaced files, interrupts: one line, and nothing is lost."""
 
 import gzip
+import json
 import os
 import re
 import resource
@@ -49,6 +50,28 @@ class BadInputTest(cli_case.CliTestCase):
         self.refuses('directory', 'folder')
         self.write('a.pt', f.checkpoint())
         self.fails('directory', 'convert', 'a.pt', 'folder')
+
+    def test_shards_that_are_not_what_their_index_says(self):
+        def index(**weight_map):
+            return self.write('pytorch_model.bin.index.json',
+                              json.dumps({'weight_map': weight_map}).encode())
+        self.write('1.bin', f.checkpoint())  # has w
+        name = 'pytorch_model.bin.index.json'
+        index(w='1.bin')
+        self.must('convert', name, 'whole.pt')
+        self.must('diff', name, '1.bin')
+        for weight_map, words in (({'w': '2.bin'}, '2\\.bin.*no such file'),
+                                  ({'w': '../1.bin'}, 'beside the index.*1\\.bin'),
+                                  ({'w': '1.bin', 'x': '1.bin'}, '1\\.bin does not have "x"'),
+                                  ({'x': '1.bin'}, '1\\.bin does not have "x"')):
+            with self.subTest(weight_map):
+                index(**weight_map)
+                self.refuses(words, name, codes=(1, 2))
+        index(w='1.bin')
+        self.write('1.bin', f.checkpoint()[:-30])
+        self.refuses('zip_truncated', name, codes=(1, 2))
+        done = self.run_command('doctor', '--json', name)
+        self.assertEqual(done.returncode, 1)
 
     def test_what_is_no_regular_file(self):
         self.write('a.pt', f.checkpoint())

@@ -247,8 +247,12 @@ ZIPS = {
     '70 000 bytes after the end': (f.checkpoint() + bytes(70_000), 'zip_truncated'),
     'a TorchScript archive without constants': (
         f.archive(f.records() + [entry(b'archive/constants.pkl')]), 'constants.pkl: pickle_'),
-    'a torch.package': (f.archive(f.records() + [entry(b'archive/.data/extern_modules')]),
-                        'unsupported_format.*torch.package'),
+    'a torch.package without its storage': (
+        f.archive(f.records() + [entry(b'archive/.data/extern_modules')]),
+        r'data\.pkl.*storage_missing.*\.data/0\.storage'),
+    'a .pt2 without weights': (
+        f.archive(f.records() + [entry(b'archive/archive_format', b'pt2')]),
+        'unsupported_format.*without weights'),
     'any other zip': (f.archive([entry(b'a.txt'), entry(b'b.txt')]), 'unsupported_format.*a.txt'),
 }
 ZIPS |= {f'a name {what}': (f.archive(f.records() + [entry(name)]), 'zip_bad_name')
