@@ -22,6 +22,7 @@
 #include "codec/sink.h"
 #include "codec/source.h"
 #include "compat/file_kind.h"
+#include "compat/file_scan.h"
 #include "compat/foreign_file.h"
 #include "core/file.h"
 
@@ -55,6 +56,7 @@ FileSystem& FilesOf(const RunOptions& options);
 absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(
     const std::string& path, const RunOptions& options);
 PumpOptions PumpOptionsOf(const RunOptions& options);
+ScanLimits ScanLimitsOf(const RunOptions& options);
 
 // Pump, with the tensors' names in its errors.
 absl::StatusOr<PumpStats> RunPump(const Plan& plan, const StorageNames& names,

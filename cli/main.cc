@@ -25,6 +25,8 @@ constexpr const char* kExamples =
     "  penstock cat model.pt head.weight :3     values of its first rows\n"
     "  penstock extract model.pt '*.bias' -o d  .npy files for numpy\n"
     "  penstock verify model.pstk               read every byte, compare\n"
+    "  penstock scan download.pt                what it would run if Python "
+    "loads it\n"
     "  penstock diff model.pt tuned.safetensors which tensors changed, how "
     "much\n"
     "  penstock doctor download.bin             what is this, and why does it "
@@ -79,6 +81,7 @@ int Main(int argc, char** argv) {
   AddCat(app, exit_code);
   AddExtract(app, exit_code);
   AddVerify(app, exit_code);
+  AddScan(app, exit_code);
   AddDiff(app, exit_code);
   AddDoctor(app, exit_code);
   AddDemo(app, exit_code);

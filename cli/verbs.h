@@ -23,6 +23,7 @@ void AddDoctor(CLI::App& app, int& exit_code);
 void AddExtract(CLI::App& app, int& exit_code);
 void AddInfo(CLI::App& app, int& exit_code);
 void AddLs(CLI::App& app, int& exit_code);
+void AddScan(CLI::App& app, int& exit_code);
 void AddVerify(CLI::App& app, int& exit_code);
 
 // The options that say how to work, the same for every verb.
