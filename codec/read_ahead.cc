@@ -105,7 +105,9 @@ LentBytes ReadAhead::Take(int64_t chunk, const FileRange& range) {
   MutexLock lock(mutex_);
   PassTo(first_in_use - wanted_.begin());
   if (is_free_[index]) return lent;
-  const auto end = [&] { return places_[index] + range.size_bytes; };
+  const auto end = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return places_[index] + range.size_bytes;
+  };
   while (places_.size() <= index ||
          (places_[index] >= 0 && complete_ < end() && broken_ >= end())) {
     changed_.Wait(mutex_);
