@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "compat/npy_header.h"
 #include "core/atomic_file.h"
 #include "core/bytes.h"
+#include "core/checked.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
@@ -150,6 +152,27 @@ void Report(const Flags& flags, const std::vector<Job>& jobs) {
                          .c_str());
 }
 
+// An expanded tensor of a small file can have more elements than any disk.
+absl::Status CheckFreeSpace(const Flags& flags, const std::vector<Job>& jobs) {
+  PENSTOCK_ASSIGN_OR_RETURN(const int64_t free,
+                            PosixFileSystem().FreeSpace(flags.directory));
+  int64_t left = free;
+  for (const Job& job : jobs) {
+    const Tensor& tensor = job.entry->tensor;
+    const std::optional<int64_t> bytes =
+        CheckedMultiply(tensor.num_elements(), InfoOf(job.dtype).size_bytes);
+    if (bytes.has_value() && *bytes <= left) {
+      left -= *bytes;
+      continue;
+    }
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "%s: tensor \"%s\" has %d elements; of %d bytes that are free, %d are "
+        "left for it",
+        flags.directory, job.entry->name, tensor.num_elements(), free, left));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Job>> Run(const Flags& flags,
                                      const Checkpoint& checkpoint) {
   PENSTOCK_ASSIGN_OR_RETURN(std::vector<Job> jobs, PlanJobs(flags, checkpoint));
@@ -160,6 +183,7 @@ absl::StatusOr<std::vector<Job>> Run(const Flags& flags,
         flags.directory, ": cannot be made a directory",
         error ? absl::StrCat(": ", error.message()) : std::string()));
   }
+  PENSTOCK_RETURN_IF_ERROR(CheckFreeSpace(flags, jobs));
   for (Job& job : jobs) {
     const absl::Status written = WriteArray(checkpoint, job);
     if (!written.ok()) return Annotate(written, job.entry->name);
