@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "core/checked.h"
+#include "core/checksum_match.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -28,7 +29,7 @@ absl::Status CheckOwnHash(absl::Span<const uint8_t> bytes,
                           absl::string_view what) {
   const Hash128 stored = LoadHash(bytes.end() - kHashBytes);
   const Hash128 computed = HashOf(bytes.subspan(0, bytes.size() - kHashBytes));
-  if (stored == computed) return absl::OkStatus();
+  if (ChecksumsMatch(stored, computed)) return absl::OkStatus();
   return absl::DataLossError(
       absl::StrFormat("%s: hash mismatch: expected %s, computed %s", what,
                       stored.ToHex(), computed.ToHex()));
@@ -228,7 +229,7 @@ absl::StatusOr<SectionView> ParseSection(absl::Span<const uint8_t> index,
   section.body = index.subspan(position, size);
   const Hash128 stored = LoadHash(entry + 16);
   const Hash128 computed = HashOf(section.body);
-  if (!(stored == computed)) {
+  if (!ChecksumsMatch(stored, computed)) {
     return absl::DataLossError(absl::StrFormat(
         "section of type %u: hash mismatch: expected %s, computed %s",
         section.type, stored.ToHex(), computed.ToHex()));
@@ -287,7 +288,7 @@ absl::StatusOr<std::vector<SectionView>> ParseSections(
 
 absl::Status CheckHash(const Hash128& expected, const Hash128& computed,
                        absl::string_view what) {
-  if (computed == expected) return absl::OkStatus();
+  if (ChecksumsMatch(expected, computed)) return absl::OkStatus();
   return absl::DataLossError(
       absl::StrFormat("%s hash mismatch: expected %s, computed %s", what,
                       expected.ToHex(), computed.ToHex()));

@@ -76,6 +76,22 @@ TEST_P(NativeDamageTest, EverySingleBitFlipIsFoundByVerifyAndHarmlessOnLoad) {
   }
 }
 
+// Of the smallest files: the others have as many bits as this has values.
+TEST_P(NativeDamageTest, EveryOtherByteIsFoundByVerify) {
+  constexpr size_t kMaxBytes = 4096;
+  if (bytes().size() > kMaxBytes) return;
+  std::string damaged = bytes();
+  for (size_t at = 0; at < damaged.size(); ++at) {
+    for (int change = 1; change < 256; ++change) {
+      damaged[at] = static_cast<char>(bytes()[at] ^ change);
+      ASSERT_EQ(VerifyNative(damaged, slot_).code(),
+                absl::StatusCode::kDataLoss)
+          << "byte " << at << " xor " << change;
+    }
+    damaged[at] = bytes()[at];
+  }
+}
+
 TEST_P(NativeDamageTest, EveryTruncationIsRefused) {
   for (size_t size = 0; size < bytes().size(); ++size) {
     const auto source = OpenNative(bytes().substr(0, size));

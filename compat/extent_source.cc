@@ -11,6 +11,7 @@
 #include "compat/zip_name.h"
 #include "core/checked.h"
 #include "core/checksum.h"
+#include "core/checksum_match.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -352,7 +353,7 @@ absl::Status ExtentSource::VerifyRest() {
 }
 
 absl::Status ExtentSource::Compare(const StoredAt& place, uint32_t crc) {
-  if (crc != place.crc32) {
+  if (!ChecksumsMatch(place.crc32, crc)) {
     return absl::DataLossError(absl::StrFormat(
         "%s: zip_crc_mismatch: record %s, %d bytes at offset %d: stored "
         "%#010x, computed %#010x",

@@ -18,6 +18,7 @@
 #include "compat/zip_name.h"
 #include "compat/zip_record.h"
 #include "core/checksum.h"
+#include "core/checksum_match.h"
 #include "core/graph_builder.h"
 #include "core/status_macros.h"
 #include "core/storage.h"
@@ -126,7 +127,7 @@ absl::StatusOr<Tensor> OpenRecord(const RandomAccessFile& file,
         header.header_bytes + header.data_bytes, entry.size_bytes));
   }
   if (entry.crc32 != 0 && header.data_bytes == 0 &&
-      entry.crc32 != header.crc32) {
+      !ChecksumsMatch(entry.crc32, header.crc32)) {
     return absl::DataLossError(
         absl::StrFormat("zip_crc_mismatch: stored %#010x, computed %#010x",
                         entry.crc32, header.crc32));

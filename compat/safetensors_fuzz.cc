@@ -3,25 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 
-#include "codec/plan.h"
-#include "codec/slot.h"
+#include "compat/fuzz_testing.h"
 #include "compat/safetensors_file.h"
 #include "compat/safetensors_writer.h"
-#include "core/memory_file_system.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace penstock;
-  const auto file = OpenSafetensors(
-      FileFromString(std::string(data, data + size), "fuzz.safetensors"));
-  if (!file.ok()) return 0;
-  const auto source = file->new_source();
-  const Plan plan = PlanInOrder(file->root.graph()->storages());
-  Slot slot;
-  for (const Chunk& chunk : plan.chunks) {
-    if (!source->Bytes(plan, chunk, slot, nullptr).ok()) return 0;
-  }
+  const auto file = OpenSafetensors(FuzzedFile(data, size));
+  if (!ReadAll(file).ok()) return 0;
   SafetensorsOptions options;
   options.metadata = file->metadata;
   options.file_name = "fuzz.safetensors";

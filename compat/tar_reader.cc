@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "compat/zip_name.h"
 #include "core/checked.h"
+#include "core/checksum_match.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -64,7 +65,8 @@ bool HasRightChecksum(string_view header) {
     const bool is_field = i >= kChecksumAt && i < kChecksumAt + 8;
     sum += is_field ? ' ' : static_cast<uint8_t>(header[i]);
   }
-  return ParseNumber(header.substr(kChecksumAt, 8)) == sum;
+  return ChecksumsMatch(ParseNumber(header.substr(kChecksumAt, 8)),
+                        std::optional<int64_t>(sum));
 }
 
 // What extension headers say of the next member.

@@ -1,32 +1,36 @@
-// Feeds anything to the reader of zip checkpoints, and reads all that it takes:
-// stored, deflated, TorchScript.
+// Reads any bytes as a zip file, and each of its records: no two may claim one
+// byte, however their headers lie.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <string>
+#include <vector>
 
-#include "codec/plan.h"
-#include "codec/slot.h"
-#include "compat/pt_file.h"
-#include "core/memory_file_system.h"
+#include "compat/fuzz_testing.h"
+#include "compat/zip_reader.h"
+#include "compat/zip_record.h"
+#include "core/status_macros.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace penstock;
-  MemoryFileSystem spool;
-  PtLimits limits;
-  limits.pickle.max_opcodes = 100'000;
-  limits.pickle.max_pickle_bytes = 1 << 20;
-  limits.inflate.files = &spool;
-  limits.inflate.max_bytes = 1 << 24;
-  const auto pt =
-      OpenPt(FileFromString(std::string(data, data + size), "fuzz.pt"), limits);
-  if (!pt.ok()) return 0;
-  const auto source = pt->new_source();
-  const Plan plan = PlanInOrder(pt->root.graph()->storages());
-  Slot slot;
-  for (const Chunk& chunk : plan.chunks) {
-    if (!source->Bytes(plan, chunk, slot, nullptr).ok()) return 0;
+  constexpr int64_t kMaxRecordBytes = 1 << 20;
+  const auto file = FuzzedFile(data, size);
+  const auto directory = ReadZipDirectory(*file);
+  if (!directory.ok()) return 0;
+  std::vector<ZipEntry> entries = directory->entries();
+  std::sort(entries.begin(), entries.end(),
+            [](const ZipEntry& a, const ZipEntry& b) {
+              return a.payload_offset < b.payload_offset;
+            });
+  int64_t end = 0;
+  for (const ZipEntry& entry : entries) {
+    PENSTOCK_CHECK(entry.header_offset >= end);
+    PENSTOCK_CHECK(entry.payload_offset >= entry.header_offset + 30);
+    end = entry.payload_offset + entry.stored_bytes;
+    PENSTOCK_CHECK(end <= file->size_bytes());
+    const auto bytes = ReadZipRecord(*file, entry, kMaxRecordBytes);
+    PENSTOCK_CHECK(!bytes.ok() ||
+                   static_cast<int64_t>(bytes->size()) == entry.size_bytes);
   }
   return 0;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "compat/zip_name.h"
 #include "core/checksum.h"
+#include "core/checksum_match.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -28,7 +29,9 @@ std::string PlaceOf(const ZipEntry& entry) {
 }
 
 absl::Status CompareCrc(const ZipEntry& entry, uint32_t crc) {
-  if (entry.crc32 == 0 || crc == entry.crc32) return absl::OkStatus();
+  if (entry.crc32 == 0 || ChecksumsMatch(entry.crc32, crc)) {
+    return absl::OkStatus();
+  }
   return absl::DataLossError(
       absl::StrFormat("zip_crc_mismatch: %s: stored %#010x, computed %#010x",
                       PlaceOf(entry), entry.crc32, crc));
