@@ -28,6 +28,8 @@ constexpr uint16_t kEncryptedFlags = 0x0001 | 0x0040 | 0x2000 | 0x0020;
 // Deflate's two level bits.
 constexpr uint16_t kHarmlessFlags =
     0x0002 | 0x0004 | kZipDescriptorFollows | kZipUtf8Names;
+// Of the external attributes: a folder, as DOS marked it.
+constexpr uint64_t kFolderAttribute = 0x10;
 
 constexpr uint16_t kStored = 0;
 constexpr uint16_t kDeflated = 8;
@@ -220,6 +222,14 @@ absl::StatusOr<int64_t> ZipDirectoryReader::ParseCentral(Bytes rest) {
   PENSTOCK_RETURN_IF_ERROR(ResolveZip64(
       entry, rest.subspan(kCentralHeaderBytes + name_bytes, extra_bytes),
       numbers));
+  // torch's reader (miniz) takes such a record for a folder and leaves the
+  // buffer that it should fill as it was.
+  if (ZipField(rest, 38, 4) & kFolderAttribute && entry.size_bytes != 0) {
+    return Bad("zip_bad_central", entry,
+               absl::StrFormat("is a folder by its attributes, with %d bytes "
+                               "where a folder has none",
+                               entry.size_bytes));
+  }
   directory_.entries_.push_back(std::move(entry));
   headers_.push_back(header);
   return size;

@@ -150,6 +150,7 @@ TEST(ZipReaderTest, RefusesABadDirectoryEntry) {
       {30, 0xFFFF, 2, kDataLoss, "past the directory"},
       {32, 0xFFFF, 2, kDataLoss, "past the directory"},
       {34, 1, 2, kUnimplemented, "zip_multidisk"},
+      {38, 0x10, 4, kDataLoss, "is a folder by its attributes"},
       {42, 1, 4, kDataLoss, "zip_bad_local"},
       {42, 0xFFFFFFF0, 4, kDataLoss, "zip_bad_central"},
       {46, 'A', 1, kDataLoss, "zip_bad_local"},
