@@ -32,6 +32,8 @@ constexpr int64_t kMaxDecodedBytes = 128 << 20;
 // Of walking, for each byte of a file: honest files take less than two.
 constexpr int64_t kBudgetPerByte = 16;
 constexpr int64_t kFreeBudget = 1 << 20;
+// Magic number, version, system, object, keys: what torch reads.
+constexpr int kLegacyPickles = 5;
 
 // What all the files within a file share.
 struct Shared {
@@ -94,7 +96,9 @@ bool IsNamedPickle(string_view name) {
   for (const string_view ending : {".pkl", ".pickle", ".debug_pkl"}) {
     if (absl::EndsWithIgnoreCase(name, ending)) return true;
   }
-  return false;
+  // Members of torch's tar files.
+  return name == "sys_info" || name == "pickle" || name == "storages" ||
+         name == "tensors";
 }
 
 // The offset behind the header of a .npy, which `head` begins with.
@@ -139,7 +143,8 @@ class BlobScan {
   absl::Status FollowDirectory(int64_t offset);
   absl::Status Anchor(const Start& start);
   absl::StatusOr<bool> Unpack(const Start& start, string_view head);
-  absl::Status Chain(int64_t begin, const Start& start, WalkTrust trust);
+  absl::Status Chain(int64_t begin, const Start& start, WalkTrust trust,
+                     int num_trusted);
   absl::Status Commit(const PickleWalk& walk, const Start& start);
   absl::Status ScanPayload(const PickleText& text, const Start& start);
   absl::Status Inflate(int64_t offset, DeflateWrapping wrapping,
@@ -351,9 +356,10 @@ absl::Status BlobScan::Anchor(const Start& start) {
   if (kind == FileKind::kZip) return absl::OkStatus();
   if (kind == FileKind::kNpy) {
     return Chain(start.begin + NpyHeaderBytes(head), start,
-                 absl::StrContains(head, "O'") ? WalkTrust::kSure : trust);
+                 absl::StrContains(head, "O'") ? WalkTrust::kSure : trust, 1);
   }
-  return Chain(start.begin, start, trust);
+  return Chain(start.begin, start, trust,
+               kind == FileKind::kLegacyStream ? kLegacyPickles : 1);
 }
 
 // True where what is there is another file, which has been scanned.
@@ -444,9 +450,10 @@ absl::Status BlobScan::ScanInner(std::shared_ptr<const RandomAccessFile> file,
   return BlobScan(shared_, std::move(file), PathOf(name), depth_ + 1).Run();
 }
 
-// The pickles from `begin` on, one behind the other.
-absl::Status BlobScan::Chain(int64_t begin, const Start& start,
-                             WalkTrust trust) {
+// The pickles from `begin` on, one behind the other; `trust` is in the first
+// `num_trusted`.
+absl::Status BlobScan::Chain(int64_t begin, const Start& start, WalkTrust trust,
+                             int num_trusted) {
   while (begin < start.end) {
     const PickleWalk walk = PickleWalker(window_, names_, budget_).Walk(begin);
     if (IsBelievable(walk, trust)) {
@@ -456,7 +463,7 @@ absl::Status BlobScan::Chain(int64_t begin, const Start& start,
     begin = walk.end;
     position_ = std::max(position_, begin);
     // As for what is not sure, all the file's bytes may follow.
-    trust = WalkTrust::kAnchored;
+    if (--num_trusted <= 0) trust = WalkTrust::kAnchored;
   }
   return absl::OkStatus();
 }

@@ -103,8 +103,14 @@ bool IsBelievable(const PickleWalk& walk, WalkTrust trust) {
   bool plausible = true;
   bool called = false;
   bool suspect = false;
+  // Nothing but PROTO before a suspect module: no chance, even if what follows
+  // breaks off and the name is no name.
+  bool suspect_first = false;
   for (const ScanFinding& finding : walk.findings) {
     if (finding.kind != ScanKind::kGlobal) continue;
+    suspect_first =
+        suspect_first || (walk.has_proto && finding.offset == walk.begin + 2 &&
+                          IsSuspectModule(finding.module));
     has_global = true;
     called = called || !finding.called_by.empty();
     plausible = plausible && IsPlausibleName(finding.module) &&
@@ -117,6 +123,7 @@ bool IsBelievable(const PickleWalk& walk, WalkTrust trust) {
   }
   if (trust == WalkTrust::kSure || suspect) return true;
   if (trust == WalkTrust::kAnchored) {
+    if (suspect_first) return true;
     if (walk.has_proto && (stops || many || (has_global && plausible))) {
       return true;
     }

@@ -74,7 +74,11 @@ TEST(TorchPackageTest, ReadsDeflatedRecords) {
   records[0].payload = std::string(12, 'a');
   records[0].deflate = true;
   records[1].deflate = true;
-  const auto package = Open(records);
+  MemoryFileSystem spool;
+  PtLimits limits;
+  limits.inflate.files = &spool;
+  const auto package =
+      OpenPt(FileFromString(TestZip(records).bytes(), "p.pt"), limits);
   ASSERT_TRUE(package.ok()) << package.status();
   EXPECT_EQ(BytesOfTensor(*package, package->root.value(0).Find("w")),
             std::string(12, 'a'));

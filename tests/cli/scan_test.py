@@ -48,7 +48,8 @@ class ScanTest(ScanCase):
             files = {f'{container}/{name}': hide(data) for name, data in tame.items()}
             reports = self.scan(files)
             self.assertEqual(len(reports), len(files))
-            self.assert_all(reports, 1)
+            self.assert_all({name: one for name, one in reports.items()
+                             if name not in shapes.NOT_FOUND}, 1)
             total += len(files)
         self.assertGreater(total, 2000)
 
