@@ -101,11 +101,13 @@ struct DiffReport {
 // Streams: each side's bytes are read once, in chunks, verified as everywhere;
 // tensors that are not contiguous, one at a time. Where both are .pstk with the
 // same chunks, tensors whose hashes agree are not read: the index is believed
-// (Verify proves it).
+// (Verify proves it). What both sides repeat by a stride of 0 is read once.
 //
 // Errors: those of reading, which name the file; kResourceExhausted where a
-// tensor that is not contiguous exceeds run.memory_bytes, or where sharing
-// multiplies the paths of the tree; kInvalidArgument (a tolerance below 0).
+// tensor that is not contiguous exceeds run.memory_bytes, where sharing
+// multiplies the paths of the tree, or where tensors show over 2^31 elements
+// that lie nowhere, in another order on each side; kInvalidArgument (a
+// tolerance below 0).
 absl::StatusOr<DiffReport> Diff(const Checkpoint& a, const Checkpoint& b,
                                 const DiffOptions& options = {});
 

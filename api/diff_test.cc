@@ -299,6 +299,74 @@ TEST_F(DiffTest, StridesDoNotMatter) {
   EXPECT_EQ(StatsOf(columns, other).num_changed, 1);
 }
 
+// Of two rows, each 2^40 times.
+Tensor Expanded(std::vector<float> values) {
+  return TensorOf<float>(DType::kFloat32, values, {2, int64_t{1} << 40, 2},
+                         {2, 0, 1});
+}
+
+TEST_F(DiffTest, WhatBothRepeatIsReadOnce) {
+  const DiffReport same =
+      OfTensors(Expanded({1, 2, 3, 4}), Expanded({1, 2, 3, 4}));
+  EXPECT_TRUE(same.same());
+  EXPECT_EQ(same.read_bytes, 2 * 16);
+  const ElementStats stats =
+      StatsOf(Expanded({3, 4, 0, 12}), Expanded({3, 4, 5, NAN}));
+  EXPECT_EQ(stats.num_elements, int64_t{1} << 42);
+  EXPECT_EQ(stats.num_changed, int64_t{1} << 41);
+  EXPECT_EQ(stats.num_beyond, int64_t{1} << 41);
+  EXPECT_EQ(stats.num_not_finite, int64_t{1} << 40);
+  EXPECT_EQ(stats.max_abs, 5);
+  EXPECT_DOUBLE_EQ(stats.relative_l2, 1);  // of (3, 4, 0) and (3, 4, 5)
+}
+
+// The same whether both sides are repeated or only one.
+TEST_F(DiffTest, RepeatsCountAsTheElementsThatTheyAre) {
+  std::vector<float> all;
+  for (int i = 0; i < 300; ++i) all.insert(all.end(), {1, 2, 4});
+  const auto repeated = [](std::vector<float> values) {
+    return TensorOf<float>(DType::kFloat32, values, {300, 3}, {0, 1});
+  };
+  const Tensor whole = TensorOf<float>(DType::kFloat32, all, {300, 3});
+  EXPECT_TRUE(OfTensors(whole, repeated({1, 2, 4})).same());
+  const ElementStats one_side = StatsOf(whole, repeated({1, 5, 4}));
+  const ElementStats both = StatsOf(repeated({1, 2, 4}), repeated({1, 5, 4}));
+  EXPECT_EQ(both.num_elements, 900);
+  EXPECT_EQ(both.num_changed, 300);
+  EXPECT_EQ(one_side.num_changed, 300);
+  EXPECT_EQ(both.max_abs, one_side.max_abs);
+  EXPECT_DOUBLE_EQ(both.relative_l2, one_side.relative_l2);
+}
+
+TEST_F(DiffTest, TensorsThatShowFarMoreThanTheyHoldAreRefused) {
+  const auto of = [](int64_t stride, int64_t other_stride, int64_t count) {
+    return TensorOf<float>(DType::kFloat32, Ramp(1 << 16, 0), {1 << 16, count},
+                           {stride, other_stride});
+  };
+  const auto diff = [this](const Value& a, const Value& b) {
+    return Diff(FileOf(a, "/a.pt"), FileOf(b, "/b.pt")).status();
+  };
+  const Tensor rows = of(1, 0, 1 << 16);
+  const Tensor columns = of(0, 1, 1 << 16);
+  const absl::Status status =
+      diff(DictOf({{"w", rows}}), DictOf({{"w", columns}}));
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("w: shows 4294967296 elements of a storage of 262144"));
+  // Many of a size that one may have.
+  Named many_a;
+  Named many_b;
+  for (int i = 0; i < 5; ++i) {
+    many_a.emplace_back(absl::StrCat("w", i), of(1, 0, 1 << 13));
+    many_b.emplace_back(absl::StrCat("w", i), of(0, 1, 1 << 13));
+  }
+  EXPECT_EQ(diff(DictOf(many_a), DictOf(many_b)).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(
+      diff(DictOf({{"w", of(1, 0, 512)}}), DictOf({{"w", of(0, 1, 512)}}))
+          .ok());
+}
+
 TEST_F(DiffTest, ConjugatesAreResolved) {
   const auto with = [](const std::vector<float>& values, uint8_t flags) {
     GraphBuilder b;

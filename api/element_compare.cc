@@ -273,6 +273,15 @@ void ElementSums::Add(const ElementSums& part) {
   difference_squares += part.difference_squares;
 }
 
+void ElementSums::Repeat(int64_t times) {
+  stats.num_elements *= times;
+  stats.num_changed *= times;
+  stats.num_beyond *= times;
+  stats.num_not_finite *= times;
+  a_squares *= times;
+  difference_squares *= times;
+}
+
 ElementStats ElementSums::Finish() const {
   ElementStats result = stats;
   if (!stats.has_numbers) {

@@ -21,6 +21,8 @@ struct ElementSums {
   long double difference_squares = 0;
 
   void Add(const ElementSums& part);
+  // As if every element were there `times` times.
+  void Repeat(int64_t times);
   ElementStats Finish() const;
 };
 

@@ -1,10 +1,13 @@
 #include "api/tensor_compare.h"
 
 #include <algorithm>
+#include <deque>
 #include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "api/element_compare.h"
 #include "codec/derived_source.h"
@@ -96,6 +99,7 @@ class Side {
 struct Work {
   const TensorPair* pair = nullptr;
   size_t number = 0;  // of the pair
+  int64_t times = 1;  // that the whole pair shows each element of this one
   Dense a;
   Dense b;
 };
@@ -255,14 +259,73 @@ bool LieAlike(const TensorPair& pair) {
          a.byte_range().size() == a.num_elements() * info.size_bytes;
 }
 
+// The dimensions in which both sides repeat what they hold, as one of size 1.
+TensorPair WithoutRepeats(const TensorPair& pair) {
+  std::vector<int64_t> shape(pair.a.shape().begin(), pair.a.shape().end());
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (pair.a.strides()[i] == 0 && pair.b.strides()[i] == 0) shape[i] = 1;
+  }
+  const auto with_shape = [&shape](const Tensor& tensor) {
+    const absl::Span<const int64_t> strides = tensor.strides();
+    return *Tensor::Make(tensor.storage(), tensor.dtype(), shape,
+                         {strides.begin(), strides.end()}, tensor.offset());
+  };
+  return {pair.name, with_shape(pair.a), with_shape(pair.b), pair.flags_a,
+          pair.flags_b};
+}
+
+bool HasRepeats(const TensorPair& pair) {
+  if (InfoOf(pair.a.dtype()).values_per_byte != 1) return false;
+  for (size_t i = 0; i < pair.a.shape().size(); ++i) {
+    if (pair.a.shape()[i] > 1 && pair.a.strides()[i] == 0 &&
+        pair.b.strides()[i] == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Keeps what a few bytes can make the comparison do in proportion to the file:
+// elements that lie nowhere are compared, but not without end.
+class Budget {
+ public:
+  absl::Status Spend(const TensorPair& pair) {
+    const int64_t held = std::max(pair.a.storage()->size_bytes(),
+                                  pair.b.storage()->size_bytes());
+    const int64_t shown = pair.a.num_elements();
+    if (shown / kTimes <= held) return absl::OkStatus();
+    if (shown > left_) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("shows ", shown, " elements of a storage of ", held,
+                       " bytes; of such tensors together, up to ", kElements,
+                       " elements are compared"));
+    }
+    left_ -= shown;
+    return absl::OkStatus();
+  }
+
+ private:
+  static constexpr int64_t kTimes = 16;
+  static constexpr int64_t kElements = int64_t{1} << 31;
+  int64_t left_ = kElements;
+};
+
+// Pairs that are not compared as they stand go to `reduced`.
 absl::StatusOr<std::vector<Work>> LayOut(absl::Span<const TensorPair> pairs,
-                                         Side& side_a, Side& side_b) {
+                                         Side& side_a, Side& side_b,
+                                         std::deque<TensorPair>& reduced) {
   std::vector<Work> works;
+  Budget budget;
   for (size_t i = 0; i < pairs.size(); ++i) {
-    const TensorPair& pair = pairs[i];
-    if (pair.a.num_elements() == 0) continue;
+    if (pairs[i].a.num_elements() == 0) continue;
+    const bool repeats = HasRepeats(pairs[i]);
+    if (repeats) reduced.push_back(WithoutRepeats(pairs[i]));
+    const TensorPair& pair = repeats ? reduced.back() : pairs[i];
+    const absl::Status affordable = budget.Spend(pair);
+    if (!affordable.ok()) return Annotate(affordable, pair.name);
     const bool alike = LieAlike(pair);
-    Work work{&pair, i, {}, {}};
+    Work work{
+        &pair, i, pairs[i].a.num_elements() / pair.a.num_elements(), {}, {}};
     absl::StatusOr<Dense> a = side_a.Add(pair.a, pair.flags_a, alike);
     absl::StatusOr<Dense> b = side_b.Add(pair.b, pair.flags_b, alike);
     for (const absl::Status& status : {a.status(), b.status()}) {
@@ -289,8 +352,9 @@ absl::StatusOr<CompareResult> CompareTensors(
     const std::optional<Tolerance>& tolerance, const RunOptions& options) {
   Side side_a(a);
   Side side_b(b);
+  std::deque<TensorPair> reduced;
   PENSTOCK_ASSIGN_OR_RETURN(const std::vector<Work> works,
-                            LayOut(pairs, side_a, side_b));
+                            LayOut(pairs, side_a, side_b, reduced));
   TwinPlans plans;
   std::vector<std::string> names;
   for (const Work& work : works) {
@@ -314,7 +378,9 @@ absl::StatusOr<CompareResult> CompareTensors(
   CompareResult result;
   result.stats.resize(pairs.size());
   for (size_t i = 0; i < works.size(); ++i) {
-    result.stats[works[i].number] = sink.sums()[i].Finish();
+    ElementSums sums = sink.sums()[i];
+    sums.Repeat(works[i].times);  // at most the tensor's number of elements
+    result.stats[works[i].number] = sums.Finish();
   }
   result.read_bytes = plans.a.total_bytes + plans.b.total_bytes;
   return result;

@@ -32,9 +32,11 @@ struct CompareResult {
 };
 
 // One pump over both: what the source is to `a`, the sink is to `b`. The same
-// stats at any number of threads.
+// stats at any number of threads. What both sides repeat by a stride of 0 is
+// read once.
 // Errors: those of reading, with the file's path; kResourceExhausted (a tensor
-// that is not contiguous over a quarter of options.memory_bytes).
+// that is not contiguous over a quarter of options.memory_bytes; tensors that
+// show far more elements than their storages hold).
 absl::StatusOr<CompareResult> CompareTensors(
     const Checkpoint::Opened& a, const Checkpoint::Opened& b,
     absl::Span<const TensorPair> pairs,

@@ -423,6 +423,23 @@ class HostileTest(unittest.TestCase):
             with self.subTest(name):
                 self.accepts(data)
 
+    def test_what_shows_far_more_than_it_holds_takes_no_time(self):
+        f.write(os.path.join(self.folder, 'x.pt'), f.with_pickle(f.dictionary(
+            w=f.tensor(size=(3, 2**40), stride=(1, 0)))))
+        f.write(os.path.join(self.folder, 'y.pt'), f.with_pickle(f.dictionary(
+            w=f.tensor(size=(3, 2**40), stride=(0, 0)))))
+        f.write(os.path.join(self.folder, 'z.pt'), f.with_pickle(f.dictionary(
+            w=f.tensor(size=(2**40, 3), stride=(0, 1)))))
+        done = self.command('cat', 'z.pt', 'w')
+        self.assertEqual(done.returncode, 0, penstock_cli.text_of(done.stderr))
+        done = self.command('diff', 'x.pt', 'x.pt')
+        self.assertEqual(done.returncode, 0, penstock_cli.text_of(done.stderr))
+        done = self.command('diff', 'x.pt', 'y.pt')
+        self.assertEqual(done.returncode, 1, penstock_cli.text_of(done.stderr))
+        done = self.command('extract', 'x.pt', 'w', '-o', 'arrays')
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(penstock_cli.text_of(done.stderr), r'\A[^\n]*3298534883328[^\n]*\n\Z')
+
     # Wherever a download ends: never half a checkpoint.
     def test_every_truncation_of_a_pt_is_refused(self):
         whole = f.checkpoint()
