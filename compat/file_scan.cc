@@ -346,9 +346,10 @@ absl::Status BlobScan::Anchor(const Start& start) {
   if (done) return absl::OkStatus();
   WalkTrust trust = WalkTrust::kAnchored;
   const FileKind kind = KindOf(head, start.end - start.begin);
-  if (IsNamedPickle(start.name) ||
-      (start.name.empty() &&
-       (kind == FileKind::kPickle || kind == FileKind::kLegacyStream))) {
+  // Bytes that are packed are no pickle as they lie, whatever their name.
+  if (!packed && (IsNamedPickle(start.name) ||
+                  (start.name.empty() && (kind == FileKind::kPickle ||
+                                          kind == FileKind::kLegacyStream)))) {
     trust = WalkTrust::kSure;
   }
   // As a pickle it would begin with a persistent id, which only a program that

@@ -394,6 +394,11 @@ def honest():
     yield 'checkpoint', f.checkpoint()
     yield 'model', f.model(6, 30_000)
     yield 'deflated', f.checkpoint(data_pkl={'method': 8})
+    # As they lie, deflated bytes look like anything.
+    yield 'deflated_many', f.archive(f.records() + [
+        f.Entry(b'archive/code/%d.py.debug_pkl' % i,
+                f.pickle(f.text(''.join(rng.choices('abcdefgh (),.='[:2 + i % 13], k=20 + i)))),
+                method=8) for i in range(1500)])
     yield 'no_crc', f.checkpoint(data_0={'central': {'crc': 0}, 'local': {'crc': 0}})
     yield 'comment', f.archive(f.records(), comment=b'made by hand')
     yield 'bytes_behind', f.checkpoint() + b'tail' * 10
