@@ -289,6 +289,13 @@ absl::StatusOr<Value> Load(const std::string& path,
 
 // -------------------------------------------------------------------- Verify
 
+struct VerifyOptions {
+  // Also reads what restoring the origin of a native file would write, and
+  // compares its tree and tensors with those of the file.
+  bool origin = false;
+  RunOptions run;
+};
+
 struct VerifyReport {
   Format format = Format::kNative;
   int64_t file_bytes = 0;
@@ -299,6 +306,7 @@ struct VerifyReport {
   std::vector<std::string> findings;
   // Bytes without a checksum (records of a .pt written with CRC off).
   int64_t unverified_bytes = 0;
+  bool compared_origin = false;  // not where there is other damage
   double seconds = 0;
 };
 
@@ -307,6 +315,10 @@ struct VerifyReport {
 // checkpoint, not supported).
 absl::StatusOr<VerifyReport> Verify(const std::string& path,
                                     const RunOptions& options = {});
+// The same. A difference of the origin is a finding, too. Errors, besides:
+// kNotFound where options.origin is set and there is none; Diff's.
+absl::StatusOr<VerifyReport> Verify(const std::string& path,
+                                    const VerifyOptions& options);
 
 // ------------------------------------------------------------------- Convert
 

@@ -14,12 +14,15 @@ namespace {
 struct Flags {
   std::string file;
   bool json = false;
+  bool origin = false;
   RunFlags run;
 };
 
 absl::StatusOr<VerifyReport> Run(const Flags& flags) {
   ProgressMeter meter("verifying");
-  PENSTOCK_ASSIGN_OR_RETURN(const RunOptions options, flags.run.Options(meter));
+  VerifyOptions options;
+  options.origin = flags.origin;
+  PENSTOCK_ASSIGN_OR_RETURN(options.run, flags.run.Options(meter));
   return Verify(flags.file, options);
 }
 
@@ -34,6 +37,7 @@ void PrintJson(const Flags& flags, const VerifyReport& report) {
       {"file_bytes", report.file_bytes},
       {"raw_bytes", report.raw_bytes},
       {"unverified_bytes", report.unverified_bytes},
+      {"compared_origin", report.compared_origin},
       {"seconds", report.seconds},
   };
   PrintJsonLine(json);
@@ -53,6 +57,9 @@ void Print(const Flags& flags, const VerifyReport& report) {
               HumanBytes(report.raw_bytes).c_str(),
               HumanTime(report.seconds).c_str(),
               HumanRate(report.raw_bytes, report.seconds).c_str());
+  if (report.compared_origin) {
+    std::printf("%s: its origin has the same tree and tensors\n", name.c_str());
+  }
   if (report.unverified_bytes > 0) {
     std::printf("%s: %s were written without a CRC-32 and cannot be checked\n",
                 name.c_str(), HumanBytes(report.unverified_bytes).c_str());
@@ -67,6 +74,9 @@ void AddVerify(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<Flags>();
   verb->add_option("FILE", flags->file, "a checkpoint")->required();
   verb->add_flag("--json", flags->json, "print penstock.verify/1");
+  verb->add_flag("--origin", flags->origin,
+                 "also compare the file that restoring a .pstk would write "
+                 "with its tree and tensors");
   flags->run.AddTo(*verb);
   verb->callback([flags, &exit_code] {
     const absl::StatusOr<VerifyReport> report = Run(*flags);

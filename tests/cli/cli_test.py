@@ -128,7 +128,7 @@ class JsonTest(cli_case.CliTestCase):
     def test_verify(self):
         shape = {'schema': str, 'file': str, 'format': str, 'sound': bool, 'findings': list,
                  'tensors': int, 'file_bytes': int, 'raw_bytes': int, 'unverified_bytes': int,
-                 'seconds': float}
+                 'compared_origin': bool, 'seconds': float}
         for name, form in (('a.pt', 'pt'), ('a.pstk', 'pstk')):
             told = penstock_cli.must_json('verify', self.path(name))
             self.check(told, shape)

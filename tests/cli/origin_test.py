@@ -90,6 +90,17 @@ class OriginTest(cli_case.CliTestCase):
                 found += 1
         self.assertGreater(found, 20)
 
+    def test_verify_compares_it_with_the_tree(self):
+        for name, data in odd_files().items():
+            with self.subTest(name):
+                self.write('x.pt', data)
+                self.must('convert', 'x.pt', 'x.pstk')
+                out = penstock_cli.text_of(self.must('verify', '--origin', 'x.pstk'))
+                self.assertIn('its origin has the same tree and tensors', out)
+        self.must('convert', 'x.pt', 'y.pstk', '--origin', 'never')
+        self.fails('no origin', 'verify', '--origin', 'y.pstk')
+        self.fails('no origin', 'verify', '--origin', 'x.pt')
+
 
 if __name__ == '__main__':
     unittest.main()
