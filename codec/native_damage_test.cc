@@ -78,6 +78,9 @@ TEST_P(NativeDamageTest, EverySingleBitFlipIsFoundByVerifyAndHarmlessOnLoad) {
 
 // Of the smallest files: the others have as many bits as this has values.
 TEST_P(NativeDamageTest, EveryOtherByteIsFoundByVerify) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "one thread, and over ten minutes of it under TSan";
+#endif
   constexpr size_t kMaxBytes = 4096;
   if (bytes().size() > kMaxBytes) return;
   std::string damaged = bytes();

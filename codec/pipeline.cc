@@ -287,7 +287,12 @@ void Run::Place(Item& item) {
 }
 
 void Run::Write(Item& item) {
-  if (writers_.empty()) return WriteNow(item);
+  bool has_writers = false;
+  {
+    const HandOver from_place(&item);
+    has_writers = !writers_.empty();
+  }
+  if (!has_writers) return WriteNow(item);
   MutexLock lock(mutex_);
   placed_.push_back(&item);
   changed_.NotifyAll();
