@@ -29,6 +29,7 @@ def write_checkpoint(path):
         f.write_archive(file, entries)
 
 
+@unittest.skipIf('PENSTOCK_SANITIZED' in os.environ, 'sanitizers need memory of their own')
 class GatherMemoryTest(unittest.TestCase):
 
     def setUp(self):
