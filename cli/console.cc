@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -18,12 +19,14 @@ namespace {
 
 constexpr char kInterrupted[] = "penstock: interrupted\n";
 
-volatile sig_atomic_t interrupted = 0;
-volatile sig_atomic_t interrupts_end_all = 0;
+// Set by the handler on whichever thread takes the signal, read by the pump's.
+std::atomic<bool> interrupted = false;
+std::atomic<bool> interrupts_end_all = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "for a signal handler");
 
 void OnSignal(int) {
-  interrupted = 1;
-  if (interrupts_end_all == 0) return;
+  interrupted = true;
+  if (!interrupts_end_all) return;
   const ssize_t ignored =
       write(STDERR_FILENO, kInterrupted, sizeof kInterrupted - 1);
   static_cast<void>(ignored);
@@ -140,10 +143,10 @@ void CatchInterrupts() {
   signal(SIGPIPE, SIG_IGN);
 }
 
-bool Interrupted() { return interrupted != 0; }
+bool Interrupted() { return interrupted; }
 
-InterruptsEndAll::InterruptsEndAll() { interrupts_end_all = 1; }
-InterruptsEndAll::~InterruptsEndAll() { interrupts_end_all = 0; }
+InterruptsEndAll::InterruptsEndAll() { interrupts_end_all = true; }
+InterruptsEndAll::~InterruptsEndAll() { interrupts_end_all = false; }
 
 ProgressMeter::ProgressMeter(absl::string_view verb)
     : verb_(verb), visible_(isatty(STDERR_FILENO) == 1) {}
