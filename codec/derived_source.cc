@@ -238,6 +238,11 @@ absl::StatusOr<absl::Span<const uint8_t>> DerivedSource::Bytes(
   return absl::MakeConstSpan(out, chunk.size_bytes);
 }
 
+bool DerivedSource::LendPieces(const Plan& plan, const Chunk& chunk,
+                               Slot& slot) {
+  return !HasDerived(plan, chunk) && base_.LendPieces(plan, chunk, slot);
+}
+
 // The chunk's pieces that are the base's, in one call: it may read neighbours
 // together.
 absl::Status DerivedSource::CopyPlain(const Plan& plan, const Chunk& chunk,

@@ -96,6 +96,7 @@ class DerivedSource : public Source {
                                                   const Chunk& chunk,
                                                   Slot& slot,
                                                   uint8_t* target) override;
+  bool LendPieces(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::Status Sample(const Storage& storage, int64_t begin,
                       absl::Span<uint8_t> out) override;
   absl::Status Finish() override;

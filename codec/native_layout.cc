@@ -190,8 +190,8 @@ void AppendSharedFrames(const std::vector<Unit>& units, int64_t max_frame_bytes,
   }
 }
 
-// Joins chunks into runs. Those of a storage with several stay among
-// themselves, so that a source can lend them in one piece.
+// Joins chunks into runs. Without a place, those of a storage with several stay
+// among themselves, so that a source can lend them in one piece.
 class RunMaker {
  public:
   RunMaker(int64_t first_attachment, NativeLayout& layout)
@@ -215,7 +215,7 @@ class RunMaker {
     const int64_t glue =
         has_place ? static_cast<int64_t>(GlueBefore(position_, layout).size())
                   : 0;
-    const int64_t owner = OwnerOf(pieces);
+    const int64_t owner = OwnerOf(pieces, has_place);
     const int64_t begin =
         has_place ? size_ + glue : AlignUp(size_, kPieceAlignment);
     const int64_t most = has_place ? kRunBytes : kMaxOpenRun;
@@ -234,7 +234,7 @@ class RunMaker {
     position_ = has_place ? position_ + glue + chunk.size_bytes : -1;
     for (Piece piece : pieces) {
       piece.offset += offset;
-      if (owner >= 0 && offset > 0) {
+      if (!pieces_.empty() && Continues(pieces_.back(), piece)) {
         pieces_.back().size += piece.size;
       } else {
         pieces_.push_back(piece);
@@ -242,11 +242,18 @@ class RunMaker {
     }
   }
 
-  // The storage that has the chunk and others to itself; -1: none.
-  int64_t OwnerOf(absl::Span<const Piece> pieces) const {
+  static bool Continues(const Piece& before, const Piece& piece) {
+    return before.storage == piece.storage &&
+           before.begin + before.size == piece.begin &&
+           before.offset + before.size == piece.offset;
+  }
+
+  // The storage that has the run to itself; -1: none.
+  int64_t OwnerOf(absl::Span<const Piece> pieces, bool has_place) const {
     const int64_t storage = pieces[0].storage;
+    if (storage >= first_attachment_) return storage;
     const int64_t size = layout_.file_plan.storages[storage]->size_bytes();
-    return size > kChunkBytes || storage >= first_attachment_ ? storage : -1;
+    return size > kChunkBytes && !has_place ? storage : -1;
   }
 
   void CloseRun() {

@@ -95,6 +95,23 @@ TEST(NativeLayoutTest, LargeRawStoragesAreSplitAtWholeChunks) {
   EXPECT_THAT(frames, ElementsAre(4 << 20, 4 << 20, (1 << 20) + 1));
 }
 
+// Small writes leave a disk waiting.
+TEST(NativeLayoutTest, RunsWithAPlaceAreFullWhateverTheStoragesHave) {
+  TestTensors tensors;
+  for (int i = 0; i < 12; ++i) {
+    tensors.emplace_back(DType::kUInt8,
+                         TestStorage((3 << 19) + i, i, Fill::kNoise));
+  }
+  tensors.emplace_back(DType::kUInt8, TestStorage(9 << 20, 12, Fill::kNoise));
+  const NativeLayout layout = LayOutOrDie(tensors, NativeCodec::kNone);
+  ASSERT_GT(layout.runs.size(), 5u);
+  for (size_t i = 0; i + 1 < layout.runs.size(); ++i) {
+    EXPECT_GE(layout.runs[i].begin, 0);
+    EXPECT_GT(layout.plan.chunks[i].size_bytes, kRunBytes - kChunkBytes);
+    EXPECT_LE(layout.plan.chunks[i].size_bytes, kRunBytes);
+  }
+}
+
 TEST(NativeLayoutTest, ScalarsAreWorthCoding) {
   TestTensors tensors;
   for (int i = 0; i < 500; ++i) {

@@ -39,6 +39,29 @@ absl::Status CheckExtensions(const std::vector<Section>& extensions) {
 
 }  // namespace
 
+// What Source::LendPieces lent, from its front.
+class LentPieces {
+ public:
+  explicit LentPieces(absl::Span<const absl::Span<const uint8_t>> pieces)
+      : pieces_(pieces) {}
+
+  // All within one piece.
+  absl::Span<const uint8_t> Take(int64_t size_bytes) {
+    const absl::Span<const uint8_t> taken =
+        pieces_[0].subspan(used_bytes_, size_bytes);
+    used_bytes_ += taken.size();
+    if (used_bytes_ == pieces_[0].size()) {
+      pieces_.remove_prefix(1);
+      used_bytes_ = 0;
+    }
+    return taken;
+  }
+
+ private:
+  absl::Span<const absl::Span<const uint8_t>> pieces_;
+  size_t used_bytes_ = 0;  // of the first
+};
+
 absl::StatusOr<std::unique_ptr<NativeSink>> NativeSink::Create(
     WritableFile& file, std::shared_ptr<const Graph> graph, Source& source,
     const NativeOptions& options) {
@@ -48,6 +71,7 @@ absl::StatusOr<std::unique_ptr<NativeSink>> NativeSink::Create(
                             LayOut(*graph, options.attachments, options.codec,
                                    options.max_frame_bytes, source));
   sink->SetUpIndex(std::move(graph), options);
+  sink->SetUpSlots();
   return sink;
 }
 
@@ -73,6 +97,29 @@ void NativeSink::SetUpIndex(std::shared_ptr<const Graph> graph,
   index_.chunks.resize(layout_.chunks.size());
   codings_.resize(layout_.chunks.size());
   index_.graph = std::move(graph);
+}
+
+void NativeSink::SetUpSlots() {
+  for (size_t i = 0; i < layout_.runs.size(); ++i) {
+    const FileRun& run = layout_.runs[i];
+    if (run.begin >= 0) {
+      block_bytes_ = std::max(
+          block_bytes_, BlockWriter::BlockBytes(
+                            kMaxGlueBytes + layout_.plan.chunks[i].size_bytes));
+      slot_bytes_ = std::max(slot_bytes_, block_bytes_);
+      continue;
+    }
+    // Records, the block that they are copied to, planes.
+    int64_t records = 0;
+    for (int64_t j = 0; j < run.num_chunks; ++j) {
+      const int64_t number = run.first_chunk + j;
+      records += MaxRecordBytes(layout_.file_plan.chunks[number].size_bytes) +
+                 kMaxGlueBytes;
+    }
+    block_bytes_ = std::max(block_bytes_, BlockWriter::BlockBytes(records));
+    slot_bytes_ = std::max(
+        slot_bytes_, records + BlockWriter::BlockBytes(records) + kChunkBytes);
+  }
 }
 
 int64_t NativeSink::MaxFileBytes() const {
@@ -103,10 +150,16 @@ int64_t NativeSink::GlueOf(const FileRun& run) const {
 
 uint8_t* NativeSink::Target(const Plan&, const Chunk& chunk, Slot& slot) {
   const FileRun& run = layout_.runs[chunk.number];
+  // At once as large as it will ever be: growing it would cost new pages.
+  if (!file_.sequential()) slot.block.bytes.Reserve(block_bytes_);
   if (run.begin < 0) return nullptr;
   const int64_t glue = GlueOf(run);
   return BlockWriter::Prepare(run.begin, glue + chunk.size_bytes, slot.block) +
          glue;
+}
+
+bool NativeSink::TakesPieces(const Chunk& chunk) const {
+  return layout_.runs[chunk.number].begin >= 0;
 }
 
 absl::Status NativeSink::Encode(const Plan& plan, const Chunk& chunk,
@@ -116,6 +169,7 @@ absl::Status NativeSink::Encode(const Plan& plan, const Chunk& chunk,
   uint8_t* const target = Target(plan, chunk, slot);
   slot.records.resize(run.num_chunks);
   slot.parts.assign(run.num_chunks, {});  // what is stored of each chunk
+  LentPieces lent(slot.pieces);
   for (int64_t i = 0; i < run.num_chunks; ++i) {
     const int64_t number = run.first_chunk + i;
     const int64_t offset = layout_.offsets_in_run[number];
@@ -128,20 +182,33 @@ absl::Status NativeSink::Encode(const Plan& plan, const Chunk& chunk,
     }
     // Where it has no place yet it is copied when it has.
     const uint8_t* const to = target == nullptr ? part.data() : target + offset;
-    HashRaw(number, part, const_cast<uint8_t*>(to));
+    HashRaw(number, part, slot.pieces.empty() ? nullptr : &lent,
+            const_cast<uint8_t*>(to));
     slot.parts[i] = absl::MakeConstSpan(to, part.size());
   }
   return absl::OkStatus();
 }
 
 void NativeSink::HashRaw(int64_t number, absl::Span<const uint8_t> bytes,
-                         uint8_t* to) {
+                         LentPieces* lent, uint8_t* to) {
   FileChunk& out = index_.chunks[number];
   out.raw_bytes = out.stored_bytes = static_cast<uint32_t>(bytes.size());
   Hasher hasher(static_cast<uint64_t>(number));
-  CopyInTiles(bytes, to, [&hasher](absl::Span<const uint8_t> tile) {
+  const auto hash = [&hasher](absl::Span<const uint8_t> tile) {
     hasher.Update(tile);
-  });
+  };
+  if (lent == nullptr) {
+    CopyInTiles(bytes, to, hash);
+  } else {
+    int64_t end = 0;
+    const Plan& plan = layout_.file_plan;
+    for (const Piece& piece : plan.pieces_of(plan.chunks[number])) {
+      std::memset(to + end, 0, piece.offset - end);
+      hash(absl::MakeConstSpan(to + end, piece.offset - end));
+      CopyInTiles(lent->Take(piece.size), to + piece.offset, hash);
+      end = piece.offset + piece.size;
+    }
+  }
   out.raw_hash = out.stored_hash = hasher.Digest();
 }
 
@@ -262,29 +329,6 @@ absl::Status NativeSink::Finish(const Plan& /*plan*/) {
   PENSTOCK_RETURN_IF_ERROR(writer_.Append(ByteSpan(payload)));
   PENSTOCK_RETURN_IF_ERROR(writer_.Append(ByteSpan(PackFooter(footer))));
   return writer_.Finish();
-}
-
-int64_t NativeSink::SlotBytes() const {
-  int64_t most = 0;
-  for (size_t i = 0; i < layout_.runs.size(); ++i) {
-    const FileRun& run = layout_.runs[i];
-    if (run.begin >= 0) {
-      most = std::max(
-          most, BlockWriter::BlockBytes(kMaxGlueBytes +
-                                        layout_.plan.chunks[i].size_bytes));
-      continue;
-    }
-    // Records, the block that they are copied to, planes.
-    int64_t records = 0;
-    for (int64_t j = 0; j < run.num_chunks; ++j) {
-      const int64_t number = run.first_chunk + j;
-      records += MaxRecordBytes(layout_.file_plan.chunks[number].size_bytes) +
-                 kMaxGlueBytes;
-    }
-    most = std::max(most,
-                    records + BlockWriter::BlockBytes(records) + kChunkBytes);
-  }
-  return most;
 }
 
 }  // namespace penstock

@@ -38,6 +38,8 @@ struct NativeOptions {
   int64_t max_frame_bytes = kMaxFramePayload;
 };
 
+class LentPieces;
+
 // A .pstk file under construction. The same graph, bytes, options and libzstd
 // give the same file from any source, at any number of threads.
 //
@@ -68,6 +70,7 @@ class NativeSink : public Sink {
   int64_t FileBytes() const { return writer_.size_bytes(); }
 
   uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot) override;
+  bool TakesPieces(const Chunk& chunk) const override;
   absl::Status Encode(const Plan& plan, const Chunk& chunk,
                       absl::Span<const uint8_t> bytes, Slot& slot) override;
   absl::Status Place(const Plan& plan, const Chunk& chunk, Slot& slot) override;
@@ -76,16 +79,18 @@ class NativeSink : public Sink {
   int WaitingThreads() const override { return ThreadsThatWaitFor(file_); }
   // Errors: kResourceExhausted (an index over kMaxIndexBytes).
   absl::Status Finish(const Plan& plan) override;
-  int64_t SlotBytes() const override;
+  int64_t SlotBytes() const override { return slot_bytes_; }
 
  private:
   explicit NativeSink(WritableFile& file) : file_(file), writer_(file) {}
 
   void SetUpIndex(std::shared_ptr<const Graph> graph,
                   const NativeOptions& options);
-  // Of chunk `number` of the file. The first hashes `bytes` on their way to
-  // `to`; the other gives what is to be stored.
-  void HashRaw(int64_t number, absl::Span<const uint8_t> bytes, uint8_t* to);
+  void SetUpSlots();
+  // Of chunk `number` of the file. The first hashes `bytes`, or what `lent` has
+  // next, on its way to `to`; the other gives what is to be stored.
+  void HashRaw(int64_t number, absl::Span<const uint8_t> bytes,
+               LentPieces* lent, uint8_t* to);
   absl::StatusOr<absl::Span<const uint8_t>> Compress(
       int64_t number, absl::Span<const uint8_t> bytes, AlignedBuffer& record,
       Slot& slot);
@@ -101,6 +106,8 @@ class NativeSink : public Sink {
   Hasher glue_hasher_;
   BlockWriter writer_;
   int64_t allocated_bytes_ = 0;
+  int64_t block_bytes_ = 0;  // most that a run takes
+  int64_t slot_bytes_ = 0;
 };
 
 }  // namespace penstock

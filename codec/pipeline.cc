@@ -266,6 +266,13 @@ void Run::Work(Item& item) {
     const Chunk& chunk = *item.chunk;
     uint8_t* const target = sink_.Target(plan_, chunk, item.slot);
     item.slot.crcs.clear();
+    if (sink_.TakesPieces(chunk) &&
+        source_.LendPieces(plan_, chunk, item.slot)) {
+      return sink_.Encode(plan_, chunk,
+                          absl::MakeConstSpan(target, chunk.size_bytes),
+                          item.slot);
+    }
+    item.slot.pieces.clear();
     PENSTOCK_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes,
                               source_.Bytes(plan_, chunk, item.slot, target));
     if (static_cast<int64_t>(bytes.size()) != chunk.size_bytes) {

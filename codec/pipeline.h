@@ -46,7 +46,8 @@ absl::StatusOr<int> CountSlots(const PumpOptions& options,
 // finishes both:
 //
 //   fill   in order   takes a slot; Source::Begin
-//   work   parallel   Sink::Target, Source::Bytes, then Sink::Encode
+//   work   parallel   Sink::Target, Source::Bytes (LendPieces where the sink
+//                     takes pieces), then Sink::Encode
 //   place  in order   Sink::Place; progress
 //   write  parallel   Sink::Write (or in order: Sink::writes_in_order), by
 //                     threads of its own where it waits for a disk

@@ -67,36 +67,31 @@ Plan PlanOfFile(absl::Span<const std::shared_ptr<const Storage>> storages,
                 absl::Span<const int64_t> offsets) {
   Plan plan;
   plan.storages.assign(storages.begin(), storages.end());
-  std::vector<Piece> run;  // whole storages
-  int64_t begin = 0;       // of the run, in the file
+  std::vector<Piece> run;
+  int64_t begin = 0;  // of the run, in the file
+  int64_t end = 0;    // of its last piece, in the run
   const auto append_run = [&] {
     if (!run.empty()) plan.AppendPlaced(run);
     run.clear();
+    end = 0;
   };
   for (size_t i = 0; i < storages.size(); ++i) {
     const int64_t size = storages[i]->size_bytes();
-    if (size == 0) continue;
     Piece piece;
     piece.storage = static_cast<int64_t>(i);
-    if (size < kChunkBytes) {
-      const int64_t end = run.empty() ? 0 : run.back().offset + run.back().size;
-      piece.offset = offsets[i] - begin;
-      piece.size = size;
-      if (piece.offset - end >= kMaxInnerGap ||
-          !RangeFits(piece.offset, size, kRunBytes)) {
+    while (piece.begin < size) {
+      if (run.empty()) begin = offsets[i] + piece.begin;
+      piece.offset = offsets[i] + piece.begin - begin;
+      piece.size = size - piece.begin;
+      const int64_t room = kRunBytes - piece.offset;
+      if (piece.size > room) piece.size = room - room % kChunkBytes;
+      if (piece.size <= 0 || piece.offset - end >= kMaxInnerGap) {
         append_run();
-      }
-      if (run.empty()) {
-        begin = offsets[i];
-        piece.offset = 0;
+        continue;
       }
       run.push_back(piece);
-      continue;
-    }
-    append_run();
-    for (; piece.begin < size; piece.begin += piece.size) {
-      piece.size = std::min(kRunBytes, size - piece.begin);
-      plan.AppendPlaced(absl::MakeConstSpan(&piece, 1));
+      end = piece.offset + piece.size;
+      piece.begin += piece.size;
     }
   }
   append_run();

@@ -69,8 +69,10 @@ Plan PlanInOrder(absl::Span<const std::shared_ptr<const Storage>> storages);
 // The same for a file that is to be written, where storage i begins at byte
 // offsets[i], behind the end of storage i - 1: a chunk is a run of that file,
 // of at most kRunBytes, and pieces lie in the chunk as they lie in the file.
-// Storages share a run while they have less than kChunkBytes and less than
-// kMaxInnerGap lies between.
+// Storages share a run while less than kMaxInnerGap lies between; one that a
+// run ends in is cut at a multiple of kChunkBytes, where a native file's chunks
+// begin. So runs have about the same size whatever the storages have: small
+// ones leave a disk waiting.
 inline constexpr int64_t kMaxInnerGap = 64 << 10;
 Plan PlanOfFile(absl::Span<const std::shared_ptr<const Storage>> storages,
                 absl::Span<const int64_t> offsets);

@@ -108,6 +108,80 @@ TEST(PlanTest, EveryByteOnceInOrderWhateverTheSizes) {
   }
 }
 
+// Where each storage begins when `gaps[i]` bytes lie before it.
+std::vector<int64_t> Offsets(const std::vector<int64_t>& sizes,
+                             const std::vector<int64_t>& gaps) {
+  std::vector<int64_t> offsets;
+  int64_t end = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    offsets.push_back(end + gaps[i]);
+    end = offsets[i] + sizes[i];
+  }
+  return offsets;
+}
+
+TEST(PlanTest, RunsOfAFileAreFullWhateverTheStoragesHave) {
+  const std::vector<int64_t> sizes(40, 3 * kChunkBytes / 2 + 2);
+  const Plan plan = PlanOfFile(StoragesOf(sizes),
+                               Offsets(sizes, std::vector<int64_t>(40, 100)));
+  for (size_t i = 0; i + 1 < plan.chunks.size(); ++i) {
+    EXPECT_GT(plan.chunks[i].size_bytes, kRunBytes - kChunkBytes);
+    EXPECT_LE(plan.chunks[i].size_bytes, kRunBytes);
+  }
+}
+
+TEST(PlanTest, AWideGapEndsARun) {
+  const std::vector<int64_t> sizes = {10, 20, 30};
+  const std::vector<int64_t> gaps = {5, kMaxInnerGap - 1, kMaxInnerGap};
+  const Plan plan = PlanOfFile(StoragesOf(sizes), Offsets(sizes, gaps));
+  EXPECT_EQ(ChunkSizes(plan),
+            (std::vector<int64_t>{10 + kMaxInnerGap - 1 + 20, 30}));
+}
+
+// Every byte at its place, in order, and pieces begin at whole chunks.
+TEST(PlanTest, RunsOfAFileHaveEveryByteAtItsPlace) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 300; ++round) {
+    SCOPED_TRACE(round);
+    std::vector<int64_t> sizes(random() % 40);
+    std::vector<int64_t> gaps;
+    for (int64_t& size : sizes) {
+      size = random() % (1 << (random() % 25));
+      gaps.push_back(random() % (1 << (random() % 19)));
+    }
+    const std::vector<int64_t> offsets = Offsets(sizes, gaps);
+    const Plan plan = PlanOfFile(StoragesOf(sizes), offsets);
+    size_t storage = 0;
+    int64_t begin = 0;
+    int64_t total = 0;
+    for (const Chunk& chunk : plan.chunks) {
+      EXPECT_LE(chunk.size_bytes, kRunBytes);
+      ASSERT_GT(chunk.num_pieces, 0);
+      const absl::Span<const Piece> pieces = plan.pieces_of(chunk);
+      const int64_t at = offsets[pieces[0].storage] + pieces[0].begin;
+      EXPECT_EQ(pieces[0].offset, 0);
+      for (const Piece& piece : pieces) {
+        while (begin == sizes[storage]) {
+          ++storage;
+          begin = 0;
+        }
+        ASSERT_EQ(piece.storage, static_cast<int64_t>(storage));
+        ASSERT_EQ(piece.begin, begin);
+        EXPECT_EQ(piece.begin % kChunkBytes, 0);
+        ASSERT_GT(piece.size, 0);
+        EXPECT_EQ(at + piece.offset, offsets[piece.storage] + piece.begin);
+        begin += piece.size;
+        total += piece.size;
+      }
+      EXPECT_EQ(pieces.back().offset + pieces.back().size, chunk.size_bytes);
+    }
+    int64_t sum = 0;
+    for (const int64_t size : sizes) sum += size;
+    EXPECT_EQ(total, sum);
+    EXPECT_EQ(plan.total_bytes, sum);
+  }
+}
+
 TEST(PlanTest, ARangeIsCutWhereTheChunksOfAFileBegin) {
   const std::shared_ptr<const Storage> storage =
       Storage::InFile(4 * kChunkBytes, 0);

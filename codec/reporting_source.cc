@@ -11,6 +11,11 @@
 #include "core/status_macros.h"
 
 namespace penstock {
+namespace {
+
+constexpr int64_t kNotPlanned = -1;  // in the place of a chunk's number
+
+}  // namespace
 
 ReportingSource::ReportingSource(Source& source,
                                  std::vector<std::string> tensor_names,
@@ -35,12 +40,18 @@ absl::StatusOr<absl::Span<const uint8_t>> ReportingSource::Bytes(
   if (bytes.ok() || bytes.status().code() != absl::StatusCode::kDataLoss) {
     return bytes;
   }
-  const absl::Status damage = Annotate(bytes.status(), NamesOf(plan, chunk));
+  const absl::Status damage =
+      Annotate(bytes.status(), NamesOf(DamagedOf(plan, chunk)));
   if (on_damage_ == OnDamage::kFail) return damage;
   Collect(chunk.number, damage);
   slot.raw.Reserve(chunk.size_bytes);
   std::memset(slot.raw.data(), 0, chunk.size_bytes);
   return absl::MakeConstSpan(slot.raw.data(), chunk.size_bytes);
+}
+
+bool ReportingSource::LendPieces(const Plan& plan, const Chunk& chunk,
+                                 Slot& slot) {
+  return source_.LendPieces(plan, chunk, slot);
 }
 
 absl::Status ReportingSource::Sample(const Storage& storage, int64_t begin,
@@ -75,11 +86,30 @@ std::vector<std::string> ReportingSource::Findings() const {
   return result;
 }
 
-std::string ReportingSource::NamesOf(const Plan& plan,
-                                     const Chunk& chunk) const {
+// The pieces of a damaged chunk that are damaged by themselves; all of them
+// where that does not tell them apart.
+std::vector<Piece> ReportingSource::DamagedOf(const Plan& plan,
+                                              const Chunk& chunk) {
+  constexpr size_t kMostTried = 64;
+  const absl::Span<const Piece> all = plan.pieces_of(chunk);
+  std::vector<Piece> damaged;
+  for (const Piece& piece : all) {
+    if (all.size() == 1 || all.size() > kMostTried) break;
+    Plan alone;
+    alone.storages = {plan.storages[piece.storage]};
+    alone.Append({{Piece{0, piece.begin, piece.size, 0}}});
+    alone.chunks[0].number = kNotPlanned;
+    Slot slot;
+    const auto bytes = source_.Bytes(alone, alone.chunks[0], slot, nullptr);
+    if (absl::IsDataLoss(bytes.status())) damaged.push_back(piece);
+  }
+  if (damaged.empty()) damaged.assign(all.begin(), all.end());
+  return damaged;
+}
+
+std::string ReportingSource::NamesOf(const std::vector<Piece>& pieces) const {
   constexpr size_t kShown = 4;
   std::string names = "tensor ";
-  const absl::Span<const Piece> pieces = plan.pieces_of(chunk);
   for (size_t i = 0; i < pieces.size() && i < kShown; ++i) {
     absl::StrAppend(&names, i == 0 ? "" : ", ", "\"",
                     tensor_names_[pieces[i].storage], "\"");

@@ -36,6 +36,7 @@ class ReportingSource : public Source {
                                                   const Chunk& chunk,
                                                   Slot& slot,
                                                   uint8_t* target) override;
+  bool LendPieces(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::Status Sample(const Storage& storage, int64_t begin,
                       absl::Span<uint8_t> out) override;
   absl::Status Finish() override;
@@ -48,7 +49,8 @@ class ReportingSource : public Source {
   static constexpr int64_t kMaxFindings = 100;
 
  private:
-  std::string NamesOf(const Plan& plan, const Chunk& chunk) const;
+  std::vector<Piece> DamagedOf(const Plan& plan, const Chunk& chunk);
+  std::string NamesOf(const std::vector<Piece>& pieces) const;
   void Collect(int64_t chunk_number, const absl::Status& damage);
 
   Source& source_;

@@ -88,6 +88,37 @@ TEST(ReportingSourceTest, CountsWhatIsTooMuchToList) {
   EXPECT_EQ(findings.back(), "and 51 more");
 }
 
+// A source of which one storage is damaged, in whatever chunk it comes.
+class DamagedStorage : public MemorySource {
+ public:
+  explicit DamagedStorage(const Storage* damaged) : damaged_(damaged) {}
+
+  absl::StatusOr<absl::Span<const uint8_t>> Bytes(const Plan& plan,
+                                                  const Chunk& chunk,
+                                                  Slot& slot,
+                                                  uint8_t* target) override {
+    for (const Piece& piece : plan.pieces_of(chunk)) {
+      if (plan.storages[piece.storage].get() == damaged_) {
+        return absl::DataLossError("it is bad");
+      }
+    }
+    return MemorySource::Bytes(plan, chunk, slot, target);
+  }
+
+ private:
+  const Storage* const damaged_;
+};
+
+TEST(ReportingSourceTest, NamesTheOneOfSeveralTensors) {
+  const Plan plan = PlanInOrder(Storages(3, 64));
+  DamagedStorage damaged(plan.storages[1].get());
+  ReportingSource source(damaged, {"a", "b", "c"},
+                         ReportingSource::OnDamage::kFail);
+  NullSink sink;
+  EXPECT_THAT(std::string(Pump(plan, source, sink, {}).status().message()),
+              HasSubstr("tensor \"b\": it is bad"));
+}
+
 TEST(ReportingSourceTest, NamesAFewOfManySmallTensors) {
   const Plan plan = PlanInOrder(Storages(6, 64));
   DamagedSource damaged({0});

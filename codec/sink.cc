@@ -18,6 +18,8 @@ int ThreadsThatWaitFor(const WritableFile& file) {
 
 uint8_t* Sink::Target(const Plan&, const Chunk&, Slot&) { return nullptr; }
 
+bool Sink::TakesPieces(const Chunk&) const { return false; }
+
 absl::Status Sink::Place(const Plan&, const Chunk&, Slot&) {
   return absl::OkStatus();
 }

@@ -26,7 +26,13 @@ class Sink {
   // block that is written; null: anywhere.
   virtual uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot);
 
+  // In parallel: whether Encode copies the chunk's bytes to Target(), so that
+  // they may come as slot.pieces (Source::LendPieces). `bytes` are then the
+  // room for them at Target().
+  virtual bool TakesPieces(const Chunk& chunk) const;
+
   // In parallel: all the work on payload (hash, planes, compression, CRC).
+  // slot.pieces are empty unless the chunk came so.
   virtual absl::Status Encode(const Plan& plan, const Chunk& chunk,
                               absl::Span<const uint8_t> bytes, Slot& slot) = 0;
 

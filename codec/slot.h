@@ -24,6 +24,8 @@ struct Slot {
   AlignedBuffer input;  // stored bytes, as read from a file
   AlignedBuffer raw;    // the chunk's bytes, unless they lie elsewhere
   Decompressor decompressor;
+  // What Source::LendPieces lent.
+  std::vector<absl::Span<const uint8_t>> pieces;
   // CRC-32 of each piece of the bytes that the source gives, where it had to
   // take them anyway: a sink that wants them need not. Empty before each chunk.
   std::vector<uint32_t> crcs;

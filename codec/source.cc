@@ -33,6 +33,8 @@ absl::Status Source::Begin(const Plan&, const Chunk&, Slot&) {
   return absl::OkStatus();
 }
 
+bool Source::LendPieces(const Plan&, const Chunk&, Slot&) { return false; }
+
 absl::Status Source::Finish() { return absl::OkStatus(); }
 
 absl::StatusOr<absl::Span<const uint8_t>> MemorySource::Bytes(
@@ -56,6 +58,18 @@ absl::StatusOr<absl::Span<const uint8_t>> MemorySource::Bytes(
     end = piece.offset + piece.size;
   }
   return absl::MakeConstSpan(target, chunk.size_bytes);
+}
+
+bool MemorySource::LendPieces(const Plan& plan, const Chunk& chunk,
+                              Slot& slot) {
+  slot.pieces.clear();
+  for (const Piece& piece : plan.pieces_of(chunk)) {
+    const absl::StatusOr<absl::Span<const uint8_t>> bytes =
+        BytesOf(*plan.storages[piece.storage], piece.begin, piece.size);
+    if (!bytes.ok()) return false;  // Bytes says why
+    slot.pieces.push_back(*bytes);
+  }
+  return true;
 }
 
 absl::Status MemorySource::Sample(const Storage& storage, int64_t begin,

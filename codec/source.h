@@ -43,6 +43,11 @@ class Source {
                                                           Slot& slot,
                                                           uint8_t* target) = 0;
 
+  // The same without a copy, for a sink that copies anyway: slot.pieces become
+  // the chunk's pieces, each where it is. False: ask Bytes, slot.pieces mean
+  // nothing.
+  virtual bool LendPieces(const Plan& plan, const Chunk& chunk, Slot& slot);
+
   // Any bytes [begin, begin + out.size()) of a storage, for choosing a coding.
   // Not counted as read, and checked only if that costs nothing.
   virtual absl::Status Sample(const Storage& storage, int64_t begin,
@@ -66,6 +71,7 @@ class MemorySource : public Source {
                                                   const Chunk& chunk,
                                                   Slot& slot,
                                                   uint8_t* target) override;
+  bool LendPieces(const Plan& plan, const Chunk& chunk, Slot& slot) override;
   absl::Status Sample(const Storage& storage, int64_t begin,
                       absl::Span<uint8_t> out) override;
   int64_t SlotBytes() const override { return kRunBytes; }

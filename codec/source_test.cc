@@ -68,6 +68,25 @@ TEST(MemorySourceTest, GathersPiecesWithZerosBetween) {
   EXPECT_EQ(Text(*bytes), expected);
 }
 
+TEST(MemorySourceTest, LendsPiecesWhereTheyAre) {
+  const std::vector<std::shared_ptr<const Storage>> storages = {
+      StorageOf("abc"), StorageOf(""), StorageOf("de")};
+  const Plan plan = PlanInOrder(storages);
+  Slot slot;
+  slot.pieces.resize(9);
+  ASSERT_TRUE(MemorySource().LendPieces(plan, plan.chunks[0], slot));
+  ASSERT_EQ(slot.pieces.size(), 2u);
+  EXPECT_EQ(slot.pieces[0].data(), storages[0]->bytes().data());
+  EXPECT_EQ(slot.pieces[1].data(), storages[2]->bytes().data());
+  EXPECT_EQ(Text(slot.pieces[1]), "de");
+}
+
+TEST(MemorySourceTest, LendsNothingOfAFile) {
+  const Plan plan = PlanInOrder({{StorageOf("abc"), Storage::InFile(3, 0)}});
+  Slot slot;
+  EXPECT_FALSE(MemorySource().LendPieces(plan, plan.chunks[0], slot));
+}
+
 TEST(MemorySourceTest, RefusesWhatIsNotInMemory) {
   const std::vector<std::shared_ptr<const Storage>> storages = {
       Storage::InFile(10, 3)};

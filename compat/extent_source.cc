@@ -265,7 +265,6 @@ absl::Status ExtentSource::Verify(const StoredAt& place, int64_t begin,
   read_bytes_ += size;
   if (place.crc32 == 0 || size == 0) return absl::OkStatus();
   if (size == place.size_bytes) return Compare(place, crc);
-  uint32_t whole_crc = 0;
   {
     MutexLock lock(mutex_);
     if (complete_.contains(&place)) return absl::OkStatus();
@@ -292,11 +291,12 @@ absl::Status ExtentSource::Verify(const StoredAt& place, int64_t begin,
     if (first->first != 0 || first->second.end != place.size_bytes) {
       return absl::OkStatus();
     }
-    whole_crc = first->second.crc;
+    // What does not match stays so for whoever asks again.
+    PENSTOCK_RETURN_IF_ERROR(Compare(place, first->second.crc));
     pending_.erase(&place);
     complete_.insert(&place);
   }
-  return Compare(place, whole_crc);
+  return absl::OkStatus();
 }
 
 // Joins a range, which overlaps none, with its neighbours.

@@ -60,6 +60,11 @@ absl::Status LayoutSink::SetLayout(FileLayout layout,
         "the file would have more than 2^62 bytes");
   }
   plan_ = PlanOfFile(layout_.storages, offsets_);
+  for (const Chunk& chunk : plan_.chunks) {
+    block_bytes_ =
+        std::max(block_bytes_,
+                 BlockWriter::BlockBytes(GlueBefore(chunk) + chunk.size_bytes));
+  }
   if (!layout_.wants_crcs) return absl::OkStatus();
   piece_crcs_.resize(plan_.pieces.size());
   starts_.resize(num_storages);
@@ -96,6 +101,8 @@ int64_t LayoutSink::SlotBytes() const {
 
 uint8_t* LayoutSink::Target(const Plan&, const Chunk& chunk, Slot& slot) {
   const int64_t glue = GlueBefore(chunk);
+  // At once as large as it will ever be: growing it would cost new pages.
+  slot.block.bytes.Reserve(block_bytes_);
   return BlockWriter::Prepare(FileOffset(chunk) - glue, glue + chunk.size_bytes,
                               slot.block) +
          glue;
@@ -106,23 +113,23 @@ absl::Status LayoutSink::Encode(const Plan& plan, const Chunk& chunk,
   PENSTOCK_CHECK(plan.pieces.size() == plan_.pieces.size());
   uint8_t* const target = Target(plan, chunk, slot);
   const bool takes_crcs = layout_.wants_crcs && slot.crcs.empty();
-  int64_t number = chunk.first_piece;
-  for (const Piece& piece : plan.pieces_of(chunk)) {
+  const absl::Span<const Piece> pieces = plan.pieces_of(chunk);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
     const absl::Span<const uint8_t> payload =
-        bytes.subspan(piece.offset, piece.size);
+        slot.pieces.empty() ? bytes.subspan(piece.offset, piece.size)
+                            : slot.pieces[i];
     uint32_t crc = 0;
     CopyInTiles(payload, target + piece.offset,
                 [&](absl::Span<const uint8_t> tile) {
                   if (takes_crcs) crc = Crc32(tile, crc);
                 });
     if (layout_.wants_crcs) {
-      piece_crcs_[number] =
-          takes_crcs ? crc : slot.crcs[number - chunk.first_piece];
+      piece_crcs_[chunk.first_piece + i] = takes_crcs ? crc : slot.crcs[i];
       if (piece.begin == 0 && payload.size() >= sizeof(uint64_t)) {
         std::memcpy(&starts_[piece.storage], payload.data(), sizeof(uint64_t));
       }
     }
-    ++number;
   }
   return absl::OkStatus();
 }

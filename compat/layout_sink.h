@@ -59,6 +59,7 @@ class LayoutSink : public ForeignSink {
   }
 
   uint8_t* Target(const Plan& plan, const Chunk& chunk, Slot& slot) override;
+  bool TakesPieces(const Chunk&) const override { return true; }
   absl::Status Encode(const Plan& plan, const Chunk& chunk,
                       absl::Span<const uint8_t> bytes, Slot& slot) override;
   absl::Status Place(const Plan& plan, const Chunk& chunk, Slot& slot) override;
@@ -89,6 +90,7 @@ class LayoutSink : public ForeignSink {
   std::vector<int64_t> offsets_;  // of storages, in the file
   Plan plan_;
   int64_t file_bytes_ = 0;
+  int64_t block_bytes_ = 0;  // most that a run takes
   BlockWriter writer_;
 
   // Set by Encode, read by Place of this or a later chunk.

@@ -19,8 +19,14 @@ struct Case {
   std::vector<int64_t> glue;
 };
 
+// Gathers, as sources over files do.
+class ReadingSource : public MemorySource {
+ public:
+  bool LendPieces(const Plan&, const Chunk&, Slot&) override { return false; }
+};
+
 // Pumps a layout into a file; returns what stands in it and what should.
-void ExpectWritten(const Case& c, int threads) {
+void ExpectWritten(const Case& c, MemorySource& source, int threads) {
   FileLayout layout;
   std::string glue;
   std::string expected;
@@ -48,7 +54,6 @@ void ExpectWritten(const Case& c, int threads) {
   auto file = files.Create("f", CreateOptions()).value();
   auto sink = LayoutSink::Create(*file, std::move(layout)).value();
   EXPECT_EQ(sink->FinalSize(), static_cast<int64_t>(expected.size()));
-  MemorySource source;
   PumpOptions options;
   options.threads = threads;
   const auto stats = Pump(sink->plan(), source, *sink, options);
@@ -75,11 +80,15 @@ TEST(LayoutSinkTest, WritesGlueAndStoragesInTurn) {
       {{100, 200, 0, 70'000, 5}, {8, 0, 9, 1, 0, 13}},
       {{3'500'000, 1, 2'000'000}, {3'000'000, 100'000, 0, 2'500'000}},
       {{0, 5'000'000}, {1 << 20, 1, 0}},
+      {{1'500'000, 9'000'000, 1, 1'500'000, 5'000'000}, {9, 64, 3, 65, 1, 70}},
   };
   for (const Case& c : cases) {
     for (const int threads : {1, 2, 5}) {
       SCOPED_TRACE(absl::StrCat(c.storages.size(), " storages, ", threads));
-      ExpectWritten(c, threads);
+      MemorySource lending;
+      ExpectWritten(c, lending, threads);
+      ReadingSource reading;
+      ExpectWritten(c, reading, threads);
     }
   }
 }

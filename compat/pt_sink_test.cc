@@ -1,5 +1,6 @@
 #include "compat/pt_sink.h"
 
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -324,12 +325,22 @@ class CrcSource : public MemorySource {
     if (chunk.number == 0) slot.crcs.assign(chunk.num_pieces, 0xABCD1234);
     return MemorySource::Bytes(plan, chunk, slot, target);
   }
+  bool LendPieces(const Plan&, const Chunk&, Slot&) override { return false; }
 };
 
 // A CRC that the source took is written and not taken again, and those of one
 // chunk are not taken for the next one's in the same slot.
 TEST(PtSinkTest, WritesTheCrcsThatTheSourceTook) {
-  const Value root = MixedCheckpoint();
+  GraphBuilder b;
+  std::vector<NodeId> tensors;
+  for (int i = 0; i < 7; ++i) {
+    const auto storage = Storage::Allocate(3 << 20).value();
+    std::memset(storage->mutable_bytes().data(), i, 3 << 20);
+    tensors.push_back(
+        b.Tensor(Tensor::Make(storage, DType::kUInt8, {3 << 20}).value()));
+  }
+  const NodeId list = b.List(tensors);
+  const Value root = std::move(b).Finish(list).value();
   const std::string right = WritePt(root, "mixed").value();
   MemoryFileSystem files;
   auto file = files.Create("f", CreateOptions()).value();

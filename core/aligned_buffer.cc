@@ -16,8 +16,8 @@ namespace penstock {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
-// Of large buffers, so that one fits the next who asks for nearly as much.
-constexpr int64_t kLargeStep = int64_t{64} << 10;
+// Of kept buffers, so that one fits the next who asks for nearly as much.
+constexpr int64_t kKeptStep = int64_t{64} << 10;
 
 #if defined(__SANITIZE_ADDRESS__)
 // Kept memory would hide who uses it after it was given back.
@@ -26,7 +26,28 @@ constexpr int64_t kMostKept = 0;
 constexpr int64_t kMostKept = kMostKeptBytes;
 #endif
 
-// The large buffers that nobody uses. Thread-safe.
+std::align_val_t AlignmentOf(int64_t size_bytes) {
+  // Where there are huge pages the buffer begins with one.
+  return std::align_val_t{size_bytes < kHugePageThreshold
+                              ? static_cast<size_t>(kBufferAlignment)
+                              : kHugePageBytes};
+}
+
+uint8_t* New(int64_t size_bytes) {
+  uint8_t* const data = static_cast<uint8_t*>(
+      ::operator new(size_bytes, AlignmentOf(size_bytes)));
+  // Advice only: without huge pages the buffer is slower to fill, not wrong.
+  if (size_bytes >= kHugePageThreshold) {
+    (void)madvise(data, size_bytes, MADV_HUGEPAGE);
+  }
+  return data;
+}
+
+void Delete(uint8_t* data, int64_t size_bytes) {
+  ::operator delete(data, AlignmentOf(size_bytes));
+}
+
+// The buffers that nobody uses. Thread-safe.
 class Kept {
  public:
   // One of at least `size_bytes`, not much larger; null: none. Sets its size.
@@ -45,13 +66,17 @@ class Kept {
     return nullptr;
   }
 
-  // False where there is enough already.
-  bool Give(uint8_t* data, int64_t size_bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
+  void Give(uint8_t* data, int64_t size_bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
+    if (size_bytes > kMostKept) return Delete(data, size_bytes);
     MutexLock lock(mutex_);
-    if (size_bytes > kMostKept - bytes_) return false;
     buffers_.push_back({data, size_bytes});
     bytes_ += size_bytes;
-    return true;
+    while (bytes_ > kMostKept) {
+      const Buffer oldest = buffers_.front();
+      buffers_.erase(buffers_.begin());
+      bytes_ -= oldest.size_bytes;
+      Delete(oldest.data, oldest.size_bytes);
+    }
   }
 
  private:
@@ -69,22 +94,13 @@ Kept& KeptBuffers() {
   return *kept;
 }
 
-// Begins with a huge page.
-uint8_t* NewLarge(int64_t size_bytes) {
-  uint8_t* const data = static_cast<uint8_t*>(
-      ::operator new (size_bytes, std::align_val_t{kHugePageBytes}));
-  // Advice only: without huge pages the buffer is slower to fill, not wrong.
-  (void)madvise(data, size_bytes, MADV_HUGEPAGE);
-  return data;
-}
-
 }  // namespace
 
 void AlignedBuffer::Free::operator()(uint8_t* data) const {
-  if (capacity < kHugePageThreshold) {
-    ::operator delete (data, std::align_val_t{kBufferAlignment});
-  } else if (!KeptBuffers().Give(data, capacity)) {
-    ::operator delete (data, std::align_val_t{kHugePageBytes});
+  if (capacity < kKeptFrom) {
+    Delete(data, capacity);
+  } else {
+    KeptBuffers().Give(data, capacity);
   }
 }
 
@@ -95,14 +111,11 @@ void AlignedBuffer::Reserve(int64_t size_bytes) {
   data_.reset();
   uint8_t* data = nullptr;
   int64_t capacity = AlignUp(size_bytes, kBufferAlignment);
-  if (capacity < kHugePageThreshold) {
-    data = static_cast<uint8_t*>(
-        ::operator new (capacity, std::align_val_t{kBufferAlignment}));
-  } else {
-    capacity = AlignUp(capacity, kLargeStep);
+  if (capacity >= kKeptFrom) {
+    capacity = AlignUp(capacity, kKeptStep);
     data = KeptBuffers().Take(capacity);
-    if (data == nullptr) data = NewLarge(capacity);
   }
+  if (data == nullptr) data = New(capacity);
   data_ = std::unique_ptr<uint8_t[], Free>(data, Free(capacity));
 }
 

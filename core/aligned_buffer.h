@@ -13,9 +13,10 @@ inline constexpr int64_t kBufferAlignment = 4096;
 // From here on memory asks for huge pages: filling it is up to 4 times faster.
 inline constexpr int64_t kHugePageThreshold = int64_t{4} << 20;
 
-// Buffers from kHugePageThreshold on that were given back are kept for the next
-// who asks, up to so many bytes in the process: touching memory for the first
-// time is often slower than the disk (performance.md 0, fact 7).
+// Buffers from kKeptFrom on that were given back are kept for the next who
+// asks, the latest of them, up to so many bytes in the process: touching memory
+// for the first time is often slower than the disk (performance.md 0, fact 7).
+inline constexpr int64_t kKeptFrom = int64_t{1} << 20;
 inline constexpr int64_t kMostKeptBytes = int64_t{96} << 20;
 
 // Bytes aligned to kBufferAlignment. Move-only, one owner.

@@ -54,6 +54,28 @@ TEST(AlignedBufferTest, LargeOnesComeBackToTheNextWhoAsks) {
 #endif
 }
 
+// What was given back long ago makes room for what is in use now.
+TEST(AlignedBufferTest, TheLatestAreKept) {
+#if !defined(__SANITIZE_ADDRESS__)
+  const auto use = [](int64_t size_bytes) {
+    AlignedBuffer buffer;
+    buffer.Reserve(size_bytes);
+    return buffer.data();
+  };
+  {
+    std::vector<AlignedBuffer> all(kMostKeptBytes / kKeptFrom);
+    for (AlignedBuffer& buffer : all) buffer.Reserve(kKeptFrom);
+  }
+  const uint8_t* const large = use(4 * kHugePageThreshold);
+  EXPECT_EQ(use(4 * kHugePageThreshold), large);
+  const uint8_t* const small = use(kKeptFrom);
+  EXPECT_EQ(use(kKeptFrom), small);
+  EXPECT_NE(use(kKeptFrom - 4096), small);
+  EXPECT_NE(use(kMostKeptBytes + 1), nullptr);
+  EXPECT_EQ(use(4 * kHugePageThreshold), large);
+#endif
+}
+
 TEST(AlignedBufferTest, MoreThanIsKeptIsGivenToTheSystem) {
   for (int round = 0; round < 3; ++round) {
     std::vector<AlignedBuffer> buffers(30);
