@@ -18,7 +18,8 @@ namespace penstock {
 // runs, before they are written to. Huge pages come many times faster than
 // small ones, or many times slower where the system has to look for them, and
 // which of the two it is changes by the minute: so both are timed while the
-// work goes on. Advice only: without it filling is slower, not wrong.
+// work goes on. To say which locks out all threads that get pages, so it is
+// said rarely. Advice only: without it filling is slower, not wrong.
 // Thread-safe; one for each job.
 class PagePopulator {
  public:
@@ -33,17 +34,25 @@ class PagePopulator {
  private:
   enum Mode { kSmall = 0, kHuge = 1 };
   enum class Region { kClaimed, kDone };
+  // A part of new memory whose pages come in one way.
+  enum class Zone { kPresent, kHuge, kSmall, kGivenUp };
 
+  Zone ZoneOf(absl::Span<uint8_t> all, uintptr_t address)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   Mode Choose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Claim(uintptr_t region) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Get(Mode mode, uint8_t* begin, int64_t size_bytes)
+  void GetHuge(absl::Span<uint8_t> all, absl::Span<uint8_t> bytes)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void GetRegion(uintptr_t region, absl::Span<uint8_t> all)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  void Note(Mode mode, double seconds, int64_t size_bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Mutex mutex_;
   CondVar changed_;
-  // Of memory that gets huge pages, by address.
+  // By address of their first byte.
+  absl::flat_hash_map<uintptr_t, Zone> zones_ ABSL_GUARDED_BY(mutex_);
+  // Of zones that get huge pages, by address.
   absl::flat_hash_map<uintptr_t, Region> regions_ ABSL_GUARDED_BY(mutex_);
   // Seconds a byte, of late; 0: not tried yet.
   std::array<double, 2> costs_ ABSL_GUARDED_BY(mutex_) = {};

@@ -66,6 +66,24 @@ TEST(PagePopulatorTest, GetsAllPagesAndChangesNoByte) {
   }
 }
 
+TEST(PagePopulatorTest, GetsTheRestWhereSomeIsThere) {
+  NewMemory memory(64 * kMiB);
+  const absl::Span<uint8_t> all = memory.bytes();
+  // Few pages of the first zones, most of the last ones.
+  for (int64_t page = 0; page < 64 * kMiB / 4096; ++page) {
+    if (page * 7919 % 16384 < page) all[page * 4096] = 1;
+  }
+  PagePopulator populator;
+  for (int64_t at = 0; at < 64 * kMiB; at += 3 * kMiB) {
+    populator.Populate(all, all.subspan(at, 3 * kMiB));
+  }
+  // Those of which there is little are got whole.
+  EXPECT_GE(memory.NumPages(), 64 * kMiB / 4096 * 3 / 4);
+  for (int64_t page = 0; page < 64 * kMiB / 4096; ++page) {
+    ASSERT_EQ(all[page * 4096], page * 7919 % 16384 < page ? 1 : 0);
+  }
+}
+
 TEST(PagePopulatorTest, LeavesSmallMemoryAlone) {
   NewMemory memory(2 * kMiB);
   PagePopulator populator;
