@@ -122,14 +122,16 @@ class StorageReader {
  private:
   absl::Status Load(int64_t begin, int64_t total) {
     const int64_t step = native_.index().chunk_bytes;
-    begin_ = begin / step * step;
-    end_ = std::min(begin_ + step, total);
-    const StorageRange range{storage_, begin_, end_};
+    const int64_t first = begin / step * step;
+    const StorageRange range{storage_, first, std::min(first + step, total)};
     const Plan plan = native_.PlanFor(absl::MakeConstSpan(&range, 1));
     PENSTOCK_ASSIGN_OR_RETURN(
         const absl::Span<const uint8_t> bytes,
         source_.Bytes(plan, plan.chunks[0], slot_, nullptr));
     bytes_.assign(bytes.begin(), bytes.end());
+    // Only now: who asks again after an error gets it again.
+    begin_ = range.begin;
+    end_ = range.end;
     return absl::OkStatus();
   }
 

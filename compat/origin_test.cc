@@ -221,6 +221,29 @@ TEST(OriginTest, IsKeptWhenAPstkIsWrittenAgain) {
   EXPECT_TRUE(ContentOf(files, "restored") == content);
 }
 
+// Not only the first time: a scan reads on after an error.
+TEST(OriginTest, DamageIsAnErrorEachTime) {
+  MemoryFileSystem files;
+  const std::string content = Noise(1000, 7);
+  ASSERT_TRUE(WriteNative(MakeForeign(files, content, {{0, 10}}), true, files,
+                          NativeCodec::kNone)
+                  .ok());
+  std::string bytes = ContentOf(files, "x.pstk");
+  const size_t at = bytes.find(content.substr(500, 16));
+  ASSERT_NE(at, std::string::npos);
+  bytes[at] ^= 1;
+  files.Put("x.pstk", bytes);
+  const auto native =
+      NativeFile::Open(files.OpenRead("x.pstk").value()).value();
+  const auto layout = LayOutOrigin(*native);
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  std::string glue;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(layout->glue(0, 990, glue).code(), absl::StatusCode::kDataLoss);
+  }
+  EXPECT_EQ(glue, "");
+}
+
 // Rows of a made-up origin: what does not fit is an error, never a wrong file.
 TEST(OriginTest, RefusesExtentsThatDoNotFit) {
   struct Bad {
