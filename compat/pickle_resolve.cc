@@ -407,7 +407,10 @@ absl::StatusOr<uint8_t> PickleResolver::MetadataFlags(NodeId metadata) {
 std::optional<std::string> PickleResolver::Text(NodeId id) const {
   const NodeKind kind = builder_.kind(id);
   if (kind != NodeKind::kStr && kind != NodeKind::kPy2Str) return std::nullopt;
-  return std::string(builder_.AsBytes(id));
+  const absl::string_view text = builder_.AsBytes(id);
+  // Python 2's may be any bytes, which torch takes for UTF-8.
+  if (!IsPythonText(text)) return std::nullopt;
+  return std::string(text);
 }
 
 }  // namespace penstock::pickle

@@ -467,9 +467,17 @@ absl::string_view NeedOfProtocol4(const GraphTables& tables) {
       return "an object is made with keyword arguments";
     }
     if (node.kind == NodeKind::kGlobal) {
-      const NodeId name = ChildrenOf(tables, node)[1];
-      if (absl::StrContains(BytesOf(tables, tables.nodes[name]), '.')) {
+      const auto text = [&](int child) {
+        return BytesOf(tables, tables.nodes[ChildrenOf(tables, node)[child]]);
+      };
+      const GlobalName name = {text(0), text(1)};
+      if (absl::StrContains(name.name, '.')) {
         return "a global lies inside another";
+      }
+      // A module of one's own that is named as one of Python 2's was.
+      const GlobalName read = ToPython3(ToPython2(name));
+      if (read.module != name.module || read.name != name.name) {
+        return "a global would be read under another name";
       }
     }
   }

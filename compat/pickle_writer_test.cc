@@ -347,6 +347,21 @@ TEST(PickleWriterTest, WhatProtocol2CannotHoldIsWrittenAtProtocol4) {
       << CompareValues(value, read->root);
 }
 
+// At protocol 2 Python 3 would look for them in builtins and subprocess.
+TEST(PickleWriterTest, AGlobalNamedLikeOneOfPython2KeepsItsName) {
+  GraphBuilder b;
+  const NodeId root =
+      b.List({b.Global("__builtin__", "set"), b.Global("commands", "Command")});
+  const Value value = FinishOrDie(std::move(b), root);
+  const auto written = WritePickle(value);
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_THAT(written->warnings, ElementsAre(HasSubstr("another name")));
+  const auto read = ReadText(written->pickle);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_TRUE(CompareValues(value, read->root).ok())
+      << CompareValues(value, read->root);
+}
+
 TEST(PickleWriterTest, AStorageSeenAsTwoTypesIsUntyped) {
   GraphBuilder b;
   const auto storage = Storage::InFile(16, 0);
