@@ -262,6 +262,19 @@ NameTable Lines(absl::string_view text) {
   return NameTable(lines.begin(), lines.end());
 }
 
+// "module name" of each line's module and names.
+std::vector<std::string> AllowedTexts() {
+  std::vector<std::string> texts;
+  for (absl::string_view line :
+       absl::StrSplit(kAllowedGlobals, '\n', absl::SkipEmpty())) {
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+    for (size_t i = 1; i < words.size(); ++i) {
+      texts.push_back(absl::StrCat(words[0], " ", words[i]));
+    }
+  }
+  return texts;
+}
+
 }  // namespace
 
 // Made on first use, never freed: immutable.
@@ -278,19 +291,8 @@ const NameTable& ToolPackages() {
   return table;
 }
 const NameTable& AllowedGlobals() {
-  static const auto& table = *[] {
-    auto* const result = new NameTable;
-    auto* const texts = new std::vector<std::string>;
-    for (absl::string_view line :
-         absl::StrSplit(kAllowedGlobals, '\n', absl::SkipEmpty())) {
-      const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
-      for (size_t i = 1; i < words.size(); ++i) {
-        texts->push_back(absl::StrCat(words[0], " ", words[i]));
-      }
-    }
-    result->insert(texts->begin(), texts->end());
-    return result;
-  }();
+  static const auto& texts = *new std::vector<std::string>(AllowedTexts());
+  static const auto& table = *new NameTable(texts.begin(), texts.end());
   return table;
 }
 const NameTable& HarmlessBuiltins() {
