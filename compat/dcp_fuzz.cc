@@ -6,30 +6,22 @@
 #include <cstdint>
 #include <string>
 
-#include "codec/plan.h"
-#include "codec/slot.h"
-#include "compat/dcp_metadata.h"
 #include "compat/dcp_testing.h"
 #include "compat/file_kind.h"
+#include "compat/fuzz_testing.h"
 #include "compat/open_foreign.h"
+#include "core/dtype.h"
 #include "core/memory_file_system.h"
 
 namespace {
 
-void ReadAll(const std::string& metadata, const std::string& data) {
+void ReadDirectory(const std::string& metadata, const std::string& data) {
   penstock::MemoryFileSystem files;
   files.Put("/d/.metadata", metadata);
   files.Put("/d/__0_0.distcp", data);
-  const auto file = penstock::OpenForeign(
-      penstock::FileKind::kPickle, *files.OpenRead("/d/.metadata"), {{&files}});
-  if (!file.ok()) return;
-  const penstock::Plan plan =
-      penstock::PlanInOrder(file->root.graph()->storages());
-  const auto source = file->new_source();
-  penstock::Slot slot;
-  for (const penstock::Chunk& chunk : plan.chunks) {
-    source->Bytes(plan, chunk, slot, nullptr).status().IgnoreError();
-  }
+  (void)penstock::ReadAll(penstock::OpenForeign(penstock::FileKind::kPickle,
+                                                *files.OpenRead("/d/.metadata"),
+                                                {{&files}}));
 }
 
 }  // namespace
@@ -43,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       penstock::SliceOf("text")};
   std::string all;
   for (int i = 0; i < 3; ++i) all += slices[i];
-  ReadAll(std::string(data, data + size), all);
+  ReadDirectory(std::string(data, data + size), all);
   if (size < 12) return 0;
   // Boxes and places out of the input, in a metadata that is whole.
   const auto small = [&](int i) { return static_cast<int64_t>(data[i] % 8); };
@@ -59,6 +51,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                             {}});
     at += length;
   }
-  ReadAll(penstock::DcpPickler().Pickle({entry}), all);
+  ReadDirectory(penstock::DcpPickler().Pickle({entry}), all);
   return 0;
 }

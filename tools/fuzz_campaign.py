@@ -25,7 +25,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'penstock/fuzz'
 # What an input of a few kilobytes may take is part of what is tested.
-LIMITS = ('-rss_limit_mb=512', '-malloc_limit_mb=256', '-timeout=5')
+LIMITS = ('-rss_limit_mb=512', '-malloc_limit_mb=256', '-timeout=5', '-report_slow_units=3600')
+# Of memory that was freed, which would count: 256 MB if it is not said.
+ENVIRONMENT = {**os.environ, 'ASAN_OPTIONS': 'quarantine_size_mb=64'}
 MAX_FINDINGS = 5  # of one target: it is mended before it goes on
 FOUND = '# Found'
 
@@ -88,8 +90,9 @@ def last_number(pattern, text):
 
 
 def reproduces(target, finding):
-    return subprocess.run(target.command('-runs=1', finding), stdin=subprocess.DEVNULL,
-                          capture_output=True, check=False).returncode != 0
+    return subprocess.run(target.command('-runs=1', finding), env=ENVIRONMENT,
+                          stdin=subprocess.DEVNULL, capture_output=True,
+                          check=False).returncode != 0
 
 
 def run_once(target, seconds, outcome):
@@ -99,7 +102,7 @@ def run_once(target, seconds, outcome):
     with open(path, 'wb') as file:
         running = subprocess.Popen(
             target.command(f'-max_total_time={seconds}', '-print_final_stats=1', target.folder),
-            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+            env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(running.pid, 0)
         running.returncode = os.waitstatus_to_exitcode(status)
     outcome.cpu_seconds += usage.ru_utime + usage.ru_stime
@@ -139,7 +142,8 @@ def keep(target, max_bytes):
     least = CACHE / f'{target.name}-least'
     shutil.rmtree(least, ignore_errors=True)
     least.mkdir(parents=True)
-    subprocess.run(target.command('-set_cover_merge=1', least, target.folder), check=True,
+    subprocess.run(target.command('-set_cover_merge=1', least, target.folder),
+                   env=ENVIRONMENT, check=True,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # The small ones first: most of a big one is in others, too.
     inputs = sorted((path.read_bytes() for path in least.iterdir()), key=lambda d: (len(d), d))
