@@ -95,4 +95,15 @@ absl::StatusOr<Tensor> Checkpoint::ReadRows(absl::string_view name,
   return opened_->Read(*entry, *rows);
 }
 
+absl::StatusOr<Tensor> Checkpoint::ReadView(absl::string_view name,
+                                            const Tensor& view) const {
+  const NamedTensor* entry = opened_->state_dict().Find(name);
+  if (entry == nullptr) return NoTensor(opened_->path, name);
+  if (view.storage() != entry->tensor.storage()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": the view is of another storage"));
+  }
+  return opened_->Read(*entry, view);
+}
+
 }  // namespace penstock

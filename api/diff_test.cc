@@ -352,7 +352,8 @@ TEST_F(DiffTest, TensorsThatShowFarMoreThanTheyHoldAreRefused) {
       diff(DictOf({{"w", rows}}), DictOf({{"w", columns}}));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("w: shows 4294967296 elements of a storage of 262144"));
+              HasSubstr("/a.pt and /b.pt: w: shows 4294967296 elements of "
+                        "a storage of 262144"));
   // Many of a size that one may have.
   Named many_a;
   Named many_b;

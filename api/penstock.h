@@ -240,6 +240,10 @@ class Checkpoint {
   // it is read unverified.
   absl::StatusOr<Tensor> ReadRows(absl::string_view name, int64_t begin,
                                   int64_t end) const;
+  // Likewise any view of the storage of tensor `name`: the bytes from its first
+  // to its last element are read. Errors: kInvalidArgument for another storage.
+  absl::StatusOr<Tensor> ReadView(absl::string_view name,
+                                  const Tensor& view) const;
   // One tensor whose bytes are pages of the file, read when they are touched,
   // unverified (Verify checks them). They stay mapped as long as the tensor's
   // storage lives, this object gone or not. They are only to be read: a write

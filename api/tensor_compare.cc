@@ -322,15 +322,18 @@ absl::StatusOr<std::vector<Work>> LayOut(absl::Span<const TensorPair> pairs,
     if (repeats) reduced.push_back(WithoutRepeats(pairs[i]));
     const TensorPair& pair = repeats ? reduced.back() : pairs[i];
     const absl::Status affordable = budget.Spend(pair);
-    if (!affordable.ok()) return Annotate(affordable, pair.name);
+    if (!affordable.ok()) {
+      return Annotate(
+          Annotate(affordable, pair.name),
+          absl::StrCat(side_a.opened().path, " and ", side_b.opened().path));
+    }
     const bool alike = LieAlike(pair);
     Work work{
         &pair, i, pairs[i].a.num_elements() / pair.a.num_elements(), {}, {}};
     absl::StatusOr<Dense> a = side_a.Add(pair.a, pair.flags_a, alike);
     absl::StatusOr<Dense> b = side_b.Add(pair.b, pair.flags_b, alike);
-    for (const absl::Status& status : {a.status(), b.status()}) {
-      if (!status.ok()) return Annotate(status, pair.name);
-    }
+    if (!a.ok()) return side_a.Named(Annotate(a.status(), pair.name));
+    if (!b.ok()) return side_b.Named(Annotate(b.status(), pair.name));
     work.a = *std::move(a);
     work.b = *std::move(b);
     works.push_back(std::move(work));

@@ -18,11 +18,11 @@ struct Dimension {
   int64_t step = 0;  // elements from one index to the next
   bool has_gap = false;
 
-  int64_t num_shown() const { return has_gap ? 2 * kOuterItems + 1 : size; }
+  int64_t num_shown() const { return has_gap ? size + 1 : size; }
   // The index at a place of what is shown, or kGap.
   int64_t IndexAt(int64_t place) const {
     if (!has_gap || place < kOuterItems) return place;
-    return place == kOuterItems ? kGap : size - num_shown() + place;
+    return place == kOuterItems ? kGap : place - 1;
   }
 };
 
@@ -62,18 +62,12 @@ ArrayPrinter::ArrayPrinter(const Elements& elements, const ArrayStyle& style,
   for (size_t dim = rank_; dim-- > 0;) {
     dims_[dim].size = elements.shape[dim];
     dims_[dim].step = count;
+    dims_[dim].has_gap = (style.cut_dims >> dim & 1) != 0;
     count *= elements.shape[dim];
-  }
-  const bool summarises = style.first_is_cut || style.Summarises(count);
-  for (size_t dim = 0; dim < rank_; ++dim) {
-    dims_[dim].has_gap = (dim == 0 && style.first_is_cut) ||
-                         (summarises && dims_[dim].size > 2 * kOuterItems);
   }
   // Measuring costs as much as printing; who prints a million does not look.
   constexpr int64_t kMeasured = 100'000;
-  if (!is_json() && rank_ > 0 && (summarises || count <= kMeasured)) {
-    Measure(0, 0);
-  }
+  if (!is_json() && rank_ > 0 && count <= kMeasured) Measure(0, 0);
 }
 
 std::string ArrayPrinter::Text(int64_t element) const {

@@ -104,28 +104,31 @@ void PrintJson(const Flags& flags, const Checkpoint& checkpoint,
               {"file_bytes", checkpoint.origin()->file_bytes},
               {"skeleton_bytes", checkpoint.origin()->skeleton_bytes}};
   }
-  PrintJsonLine({
-      {"schema", "penstock.info/1"},
-      {"file", flags.file},
-      {"format", JsonText(NameOf(checkpoint.format()))},
-      {"writer", checkpoint.writer()},
-      {"codec", checkpoint.codec()},
-      {"file_bytes", checkpoint.file_bytes()},
-      {"tensors", checkpoint.state_dict().size()},
-      {"elements", totals.elements},
-      {"storages", totals.storages},
-      {"raw_bytes", totals.raw_bytes},
-      {"stored_bytes", totals.stored_bytes},
-      {"unchecked_bytes", UncheckedBytes(checkpoint)},
-      {"origin", std::move(origin)},
-      {"metadata", std::move(metadata)},
-      {"dtypes", std::move(dtypes)},
-      {"ties", totals.ties},
-      {"globals", checkpoint.globals()},
-      {"objects", totals.objects},
-      {"warnings", checkpoint.warnings()},
-      {"tree", TreeJson(checkpoint.root(), flags.limits)},
-  });
+  PrintJsonHead(
+      {
+          {"schema", "penstock.info/1"},
+          {"file", flags.file},
+          {"format", JsonText(NameOf(checkpoint.format()))},
+          {"writer", checkpoint.writer()},
+          {"codec", checkpoint.codec()},
+          {"file_bytes", checkpoint.file_bytes()},
+          {"tensors", checkpoint.state_dict().size()},
+          {"elements", totals.elements},
+          {"storages", totals.storages},
+          {"raw_bytes", totals.raw_bytes},
+          {"stored_bytes", totals.stored_bytes},
+          {"unchecked_bytes", UncheckedBytes(checkpoint)},
+          {"origin", std::move(origin)},
+          {"metadata", std::move(metadata)},
+          {"dtypes", std::move(dtypes)},
+          {"ties", totals.ties},
+          {"globals", checkpoint.globals()},
+          {"objects", totals.objects},
+          {"warnings", checkpoint.warnings()},
+      },
+      "tree");
+  PrintTreeJson(checkpoint.root(), flags.limits, stdout);
+  std::puts("\n}");
 }
 
 void PrintTies(const Totals& totals, size_t limit) {
@@ -214,7 +217,8 @@ void Print(const Flags& flags, const Checkpoint& checkpoint,
   for (const std::string& warning : checkpoint.warnings()) {
     std::printf("warning   %s\n", Printable(warning).c_str());
   }
-  std::printf("tree\n%s", TreeText(checkpoint.root(), flags.limits).c_str());
+  std::puts("tree");
+  PrintTreeText(checkpoint.root(), flags.limits, stdout);
 }
 
 int Run(const Flags& flags) {

@@ -23,6 +23,14 @@ inline void PrintJsonLine(const Json& json) {
   std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
+// An object whose last value is too large for a Json: all up to that value,
+// which is to follow, then "\n}\n".
+inline void PrintJsonHead(const Json& others, const char* last_key) {
+  std::string head = others.dump(2, ' ', false, Json::error_handler_t::replace);
+  head.resize(head.rfind('\n'));
+  std::printf("%s,\n  \"%s\": ", head.c_str(), last_key);
+}
+
 }  // namespace penstock
 
 #endif  // PENSTOCK_CLI_JSON_H_

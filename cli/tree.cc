@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "cli/console.h"
+#include "cli/json.h"
 
 namespace penstock {
 namespace {
@@ -143,28 +145,38 @@ int64_t CountBelow(const Value& value) {
   }
 }
 
-struct TextState {
-  const TreeLimits& limits;
-  int64_t nodes = 0;
-  std::string text;
-};
-
-// Recursion ends at limits.depth, whatever the input.
-void AppendText(const Value& value, const std::string& label, int depth,
-                TextState& state) {
-  if (++state.nodes > state.limits.nodes) return;
-  const std::string indent(2 * depth, ' ');
-  absl::StrAppend(&state.text, indent, label.empty() ? "" : label + ": ",
-                  Summary(value), "\n");
-  if (depth >= state.limits.depth) return;
-  for (const auto& [name, child] : Below(value, state.limits.entries)) {
-    AppendText(child, name, depth + 1, state);
-  }
-  if (CountBelow(value) > state.limits.entries) {
-    absl::StrAppend(&state.text, indent, "  ... and ",
-                    CountBelow(value) - state.limits.entries, " more\n");
-  }
+void Write(absl::string_view text, std::FILE* out) {
+  std::fwrite(text.data(), 1, text.size(), out);
 }
+
+class TextPrinter {
+ public:
+  TextPrinter(const TreeLimits& limits, std::FILE* out)
+      : limits_(limits), out_(out) {}
+
+  // Recursion ends at limits.depth, whatever the input.
+  void Print(const Value& value, const std::string& label, int depth) {
+    if (++nodes_ > limits_.nodes) return;
+    const std::string indent(2 * depth, ' ');
+    Write(absl::StrCat(indent, label.empty() ? "" : label + ": ",
+                       Summary(value), "\n"),
+          out_);
+    if (depth >= limits_.depth) return;
+    for (const auto& [name, child] : Below(value, limits_.entries)) {
+      Print(child, name, depth + 1);
+    }
+    const int64_t more = CountBelow(value) - limits_.entries;
+    if (more > 0) {
+      Write(absl::StrCat(indent, "  ... and ", more, " more\n"), out_);
+    }
+  }
+  bool was_cut() const { return nodes_ > limits_.nodes; }
+
+ private:
+  const TreeLimits& limits_;
+  std::FILE* const out_;
+  int64_t nodes_ = 0;
+};
 
 Json ScalarJson(const Value& value) {
   switch (value.kind()) {
@@ -188,33 +200,57 @@ Json ScalarJson(const Value& value) {
   }
 }
 
-Json NodeJson(const Value& value, int depth, const TreeLimits& limits,
-              int64_t& nodes) {
-  if (depth > limits.depth || ++nodes > limits.nodes) {
-    return {{"kind", KindName(value.kind())}, {"cut", true}};
-  }
-  if (value.kind() == NodeKind::kTensor) {
-    const Tensor tensor = value.AsTensor();
-    return {{"kind", "tensor"},
-            {"dtype", JsonText(InfoOf(tensor.dtype()).name)},
-            {"shape", std::vector<int64_t>(tensor.shape().begin(),
-                                           tensor.shape().end())}};
-  }
-  const bool container =
-      value.kind() == NodeKind::kObject ||
-      (value.kind() >= NodeKind::kList && value.kind() <= NodeKind::kFrozenSet);
-  if (!container) return ScalarJson(value);
-  Json entries = Json::array();
-  for (const auto& [name, child] : Below(value, limits.entries)) {
-    entries.push_back(
-        {{"key", name}, {"value", NodeJson(child, depth + 1, limits, nodes)}});
-  }
-  Json result = {{"kind", KindName(value.kind())},
-                 {"size", CountBelow(value)},
-                 {"entries", std::move(entries)}};
-  if (value.kind() == NodeKind::kObject) result["class"] = ClassOf(value);
-  return result;
+// In one line.
+std::string LineOf(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
+
+class JsonPrinter {
+ public:
+  JsonPrinter(const TreeLimits& limits, std::FILE* out)
+      : limits_(limits), out_(out) {}
+
+  // Recursion ends at limits.depth, whatever the input.
+  void Print(const Value& value, int depth) {
+    if (depth > limits_.depth || ++nodes_ > limits_.nodes) {
+      return PrintLine({{"kind", KindName(value.kind())}, {"cut", true}});
+    }
+    if (value.kind() == NodeKind::kTensor) {
+      const Tensor tensor = value.AsTensor();
+      return PrintLine({{"kind", "tensor"},
+                        {"dtype", JsonText(InfoOf(tensor.dtype()).name)},
+                        {"shape", std::vector<int64_t>(tensor.shape().begin(),
+                                                       tensor.shape().end())}});
+    }
+    const bool container = value.kind() == NodeKind::kObject ||
+                           (value.kind() >= NodeKind::kList &&
+                            value.kind() <= NodeKind::kFrozenSet);
+    if (!container) return PrintLine(ScalarJson(value));
+    Json head = {{"kind", KindName(value.kind())}, {"size", CountBelow(value)}};
+    if (value.kind() == NodeKind::kObject) head["class"] = ClassOf(value);
+    std::string line = LineOf(head);
+    line.pop_back();  // the brace
+    Write(absl::StrCat(line, ",\"entries\":["), out_);
+    const std::string indent = "\n" + std::string(2 * depth + 4, ' ');
+    const char* separator = "";
+    for (const auto& [name, child] : Below(value, limits_.entries)) {
+      Write(absl::StrCat(separator, indent, "{\"key\":", LineOf(Json(name)),
+                         ",\"value\":"),
+            out_);
+      Print(child, depth + 1);
+      Write("}", out_);
+      separator = ",";
+    }
+    Write("]}", out_);
+  }
+
+ private:
+  void PrintLine(const Json& json) { Write(LineOf(json), out_); }
+
+  const TreeLimits& limits_;
+  std::FILE* const out_;
+  int64_t nodes_ = 0;
+};
 
 }  // namespace
 
@@ -226,16 +262,16 @@ std::string Describe(const Tensor& tensor) {
   return absl::StrCat(InfoOf(tensor.dtype()).name, ShapeText(tensor.shape()));
 }
 
-std::string TreeText(const Value& root, const TreeLimits& limits) {
-  TextState state{limits, 0, {}};
-  AppendText(root, "", 0, state);
-  if (state.nodes > limits.nodes) state.text += "... and more\n";
-  return std::move(state.text);
+void PrintTreeText(const Value& root, const TreeLimits& limits,
+                   std::FILE* out) {
+  TextPrinter printer(limits, out);
+  printer.Print(root, "", 0);
+  if (printer.was_cut()) Write("... and more\n", out);
 }
 
-Json TreeJson(const Value& root, const TreeLimits& limits) {
-  int64_t nodes = 0;
-  return NodeJson(root, 0, limits, nodes);
+void PrintTreeJson(const Value& root, const TreeLimits& limits,
+                   std::FILE* out) {
+  JsonPrinter(limits, out).Print(root, 0);
 }
 
 }  // namespace penstock

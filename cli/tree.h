@@ -3,10 +3,11 @@
 #ifndef PENSTOCK_CLI_TREE_H_
 #define PENSTOCK_CLI_TREE_H_
 
+#include <cstdint>
+#include <cstdio>
 #include <string>
 
 #include "absl/types/span.h"
-#include "cli/json.h"
 #include "core/tensor.h"
 #include "core/value.h"
 
@@ -25,13 +26,15 @@ struct TreeLimits {
   int64_t nodes = 100'000;  // altogether
 };
 
-// One line an entry, indented; ends with a newline.
-std::string TreeText(const Value& root, const TreeLimits& limits);
+// One line an entry, indented; ends with a newline. Like the other, written as
+// it is walked: paths may be many.
+void PrintTreeText(const Value& root, const TreeLimits& limits, std::FILE* out);
 
 // Scalars as JSON has them; int beyond 2^53 as text; others as an object with
 // "kind": {"kind": "tensor", "dtype": ..., "shape": ...}. What the limits cut
-// off is {"kind": "...", "cut": true}.
-Json TreeJson(const Value& root, const TreeLimits& limits);
+// off is {"kind": "...", "cut": true}. Without a last newline; indented as in
+// an object of the first level.
+void PrintTreeJson(const Value& root, const TreeLimits& limits, std::FILE* out);
 
 }  // namespace penstock
 

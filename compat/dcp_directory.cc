@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "compat/dcp_metadata.h"
 #include "compat/dcp_tree.h"
 #include "compat/extent_source.h"
+#include "compat/file_pool.h"
 #include "compat/merged_file.h"
 #include "compat/sub_file.h"
 #include "compat/tiling.h"
@@ -92,7 +94,7 @@ class DcpOpener {
  public:
   DcpOpener(FileSystem& files, const ForeignFile& metadata,
             const SliceOpener& open)
-      : files_(files),
+      : files_(FilePool::Make(files)),
         directory_(DirectoryOf(metadata.file->path())),
         metadata_(metadata),
         open_(open) {}
@@ -109,7 +111,7 @@ class DcpOpener {
   absl::StatusOr<NodeId> Assemble(const DcpEntry& entry,
                                   std::vector<OpenChunk> chunks);
 
-  FileSystem& files_;
+  const std::shared_ptr<FilePool> files_;
   const std::string directory_;
   const ForeignFile& metadata_;
   const SliceOpener& open_;
@@ -192,8 +194,8 @@ absl::Status DcpOpener::OpenFiles() {
     for (const DcpChunk* chunk : ChunksOf(entry)) {
       const auto [it, is_new] = file_numbers_.try_emplace(chunk->slice.file, 0);
       if (!is_new) continue;
-      absl::StatusOr<std::unique_ptr<RandomAccessFile>> file =
-          files_.OpenRead(absl::StrCat(directory_, "/", chunk->slice.file));
+      absl::StatusOr<std::shared_ptr<const RandomAccessFile>> file =
+          files_->Open(absl::StrCat(directory_, "/", chunk->slice.file));
       if (!file.ok()) {
         return Annotate(Annotate(file.status(), "storage_missing"),
                         QuotedRecordName(entry.name));

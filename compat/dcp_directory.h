@@ -30,7 +30,8 @@ using SliceOpener = std::function<absl::StatusOr<ForeignFile>(
 // tensor of several chunks is put together while it is read, as its chunks lie
 // in memory (their order of dimensions).
 //
-// Opens every slice. All files stay open.
+// Opens every slice; few files stay open (compat/file_pool.h), so `files` must
+// outlive what is read.
 //
 // Errors, which name the entry and its file:
 //   ReadDcpMetadata's, the opener's

@@ -1,11 +1,13 @@
 #include "compat/pickled_shards.h"
 
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "compat/file_pool.h"
 #include "compat/merged_file.h"
 #include "core/graph_rewrite.h"
 #include "core/python_shapes.h"
@@ -49,12 +51,13 @@ absl::StatusOr<ForeignFile> OpenAll(FileSystem& files,
                                     const std::string& directory,
                                     const ShardIndex& index,
                                     const ShardOpener& open) {
+  const std::shared_ptr<FilePool> pool = FilePool::Make(files);
   MergedFile merged;
   std::vector<NodeId> pairs;
   std::string writer;
   for (const auto& [name, tensors] : index.shards) {
     absl::StatusOr<std::shared_ptr<const RandomAccessFile>> file =
-        files.OpenRead(absl::StrCat(directory, "/", name));
+        pool->Open(absl::StrCat(directory, "/", name));
     if (!file.ok()) return Annotate(file.status(), "shard");
     PENSTOCK_ASSIGN_OR_RETURN(const ForeignFile shard, open(*file));
     if (writer.empty()) writer = shard.writer;

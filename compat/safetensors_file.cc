@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "compat/extent_source.h"
+#include "compat/file_pool.h"
 #include "compat/safetensors_header.h"
 #include "compat/safetensors_tree.h"
 #include "compat/zip_name.h"
@@ -158,11 +160,12 @@ absl::StatusOr<ForeignFile> OpenShards(FileSystem& files,
   // A tree is one of all shards.
   absl::flat_hash_set<std::string> keys = {std::string(kTreeKey)};
   for (const auto& pair : metadata) keys.insert(pair.first);
+  const std::shared_ptr<FilePool> pool = FilePool::Make(files);
   Assembler assembler;
   for (const auto& [name, tensors] : index.shards) {
     const std::string path = absl::StrCat(directory, "/", name);
-    absl::StatusOr<std::unique_ptr<RandomAccessFile>> shard =
-        files.OpenRead(path);
+    absl::StatusOr<std::shared_ptr<const RandomAccessFile>> shard =
+        pool->Open(path);
     if (!shard.ok()) return Annotate(shard.status(), "shard");
     absl::StatusOr<SafetensorsHeader> header = ReadSafetensorsHeader(**shard);
     if (!header.ok()) return Annotate(header.status(), path);

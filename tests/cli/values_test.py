@@ -1,6 +1,7 @@
 """cat and extract: the values of tensors, on the screen and for numpy."""
 
 import ast
+import itertools
 import json
 import os
 import struct
@@ -83,6 +84,46 @@ class CatTest(cli_case.CliTestCase):
         told = self.cat('a.npy', 'tensor', '--all')
         numbers = told.split('\n', 1)[1].replace('[', ' ').replace(']', ' ').split()
         self.assertEqual([int(number) for number in numbers], values)
+
+    def test_every_long_dimension_is_cut(self):
+        shape = (8, 3, 9, 11)
+        at = lambda *index: sum(i * n for i, n in zip(index, (297, 99, 11, 1)))
+        data = struct.pack('<2376i', *range(2376))
+        self.write('c.npy', npy('<i4', shape, data))
+        self.write('f.npy', npy('<i4', shape[::-1], data, fortran=True))
+        told = self.cat('c.npy', 'tensor').split('\n', 1)[1]
+        outer = lambda size: [*range(3), *range(size - 3, size)] if size > 6 else range(size)
+        self.assertEqual(
+            [int(number) for number in told.replace('[', ' ').replace(']', ' ').split()
+             if number != '...'],
+            [at(*index) for index in itertools.product(*map(outer, shape))])
+        self.assertIn('[[[[   0    1    2 ...    8    9   10]\n   [  11   12   13 ...   19   20'
+                      '   21]\n   [  22   23   24 ...   30   31   32]\n   ...\n   [  66', told)
+        told = self.cat('f.npy', 'tensor').split('\n', 1)[1]
+        self.assertEqual(
+            [int(number) for number in told.replace('[', ' ').replace(']', ' ').split()
+             if number != '...'],
+            [at(*index[::-1]) for index in itertools.product(*map(outer, shape[::-1]))])
+        self.assertEqual(self.cat('c.npy', 'tensor', '1:').splitlines()[-1],
+                         '   [2365 2366 2367 ... 2373 2374 2375]]]]')
+        self.assertNotIn('...', self.cat('c.npy', 'tensor', '7'))
+
+    # 256 MB of a tensor, of which 36 elements are shown.
+    def test_only_what_is_shown_is_read(self):
+        side = 1 << 13
+        with open(self.path('a.npy'), 'wb') as file:
+            file.write(npy('<i4', (side, side), b''))
+            start = file.tell()
+            file.truncate(start + 4 * side * side)
+            for row, column in ((0, 0), (side - 1, side - 1)):
+                file.seek(start + 4 * (row * side + column))
+                file.write(struct.pack('<i', 7))
+        done, peak, _ = penstock_cli.run_measured('cat', self.path('a.npy'), 'tensor')
+        self.assertEqual(penstock_cli.text_of(done.stdout).splitlines()[1:],
+                         ['[[7 0 0 ... 0 0 0]', ' [0 0 0 ... 0 0 0]', ' [0 0 0 ... 0 0 0]', ' ...',
+                          ' [0 0 0 ... 0 0 0]', ' [0 0 0 ... 0 0 0]', ' [0 0 0 ... 0 0 7]]'])
+        if not os.environ.get('PENSTOCK_SANITIZED'):
+            self.assertLess(peak, 64 << 20)
 
     def test_json_holds_every_value(self):
         self.write('a.pt', mixed())

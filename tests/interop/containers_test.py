@@ -7,6 +7,7 @@ torch_python.enter()
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,10 @@ import zipfile
 import torch
 import torch.distributed.checkpoint as dcp
 import torch.package
+from torch import distributed
+from torch.distributed._shard import sharded_tensor
 from torch.distributed.checkpoint import format_utils
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_device_mesh
 
 import dcp_ranks
 import deep_compare
@@ -61,6 +65,9 @@ class ContainersCase(unittest.TestCase):
     def same(self, a, b):
         deep_compare.require_same(a, b)
 
+    def names(self, name):
+        return {row['name'] for row in penstock_cli.must_json('ls', self.path(name))['tensors']}
+
     def comes_back(self, name):
         """The very file, by way of a .pstk."""
         penstock_cli.must('convert', self.path(name), self.path('o.pstk'), '--origin', 'always')
@@ -90,6 +97,44 @@ class ShardsTest(ContainersCase):
         info = penstock_cli.must_json('info', index)
         self.assertEqual(info['format'], 'pt')
         self.assertIsNone(info.get('origin'))
+
+
+class DistributedTensorTest(ContainersCase):
+    """In torch.save: what this process holds, and of what it is a part."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        distributed.init_process_group('gloo', rank=0, world_size=1,
+                                       store=distributed.HashStore())
+        cls.addClassCleanup(distributed.destroy_process_group)
+
+    def test_dtensor(self):
+        mesh = init_device_mesh('cpu', (1,))
+        whole = torch.randn(4, 3)
+        value = {'d': distribute_tensor(whole, mesh, [Shard(0)]),
+                 'p': torch.nn.Parameter(distribute_tensor(whole.t(), mesh, [Replicate()]))}
+        torch.save(value, self.path('d.pt'))
+        loaded = self.converted(self.path('d.pt'))
+        for name, tensor in value.items():
+            self.assertIs(type(loaded[name]), type(tensor))
+            self.assertEqual(loaded[name].placements, tensor.placements)
+            self.assertEqual((loaded[name].shape, loaded[name].stride(),
+                              loaded[name].requires_grad),
+                             (tensor.shape, tensor.stride(), tensor.requires_grad))
+            self.same(loaded[name].to_local(), tensor.to_local())
+        self.comes_back('d.pt')
+        self.assertIn('d._local_tensor', self.names('d.pt'))
+
+    def test_sharded_tensor(self):
+        whole = torch.randn(4, 3)
+        shard = sharded_tensor.Shard.from_tensor_and_offsets(whole, [0, 0], 0)
+        torch.save({'s': sharded_tensor.init_from_local_shards([shard], 4, 3)}, self.path('s.pt'))
+        loaded = self.converted(self.path('s.pt'))['s']
+        self.assertEqual(loaded.metadata().size, whole.shape)
+        self.same(loaded.local_shards()[0].tensor, whole)
+        self.comes_back('s.pt')
+        self.assertEqual(self.names('s.pt'), {'s.state.0.0.tensor'})
 
 
 class DcpTest(ContainersCase):
@@ -124,6 +169,15 @@ class DcpTest(ContainersCase):
         dcp.save(value, storage_writer=writer)
         self.assertGreater(len(os.listdir(self.path('d'))), 3)
         self.same(self.converted(self.path('d', '.metadata')), value)
+
+    def test_more_files_than_may_be_open(self):
+        value = {f't{i}': torch.randn(3, i % 7) for i in range(400)}
+        writer = dcp.FileSystemWriter(self.path('d'), single_file_per_rank=False)
+        dcp.save(value, storage_writer=writer)
+        self.assertGreater(len(os.listdir(self.path('d'))), 400)
+        penstock_cli.must('convert', self.path('d'), self.path('m.pt'), '--memory', '64MiB',
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)))
+        self.same(torch.load(self.path('m.pt')), value)
 
     def test_two_processes(self):
         ranks = [subprocess.Popen(
