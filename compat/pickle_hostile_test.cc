@@ -253,6 +253,10 @@ TEST(PickleHostileTest, RefusesBadPersistentIds) {
        "storage_dtype_conflict"},
       {"sizes differ", PersistentId() + PersistentId(type, "0", "K\x04") + ".",
        "storage_size"},
+      {"one key of two types",
+       absl::StrCat(PersistentId(), "(", Str("storage"), type, Long(0),
+                    Str("cpu"), "K\x03tQ."),
+       "persid_bad"},
   });
 }
 

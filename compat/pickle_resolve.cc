@@ -388,8 +388,6 @@ absl::StatusOr<uint8_t> PickleResolver::MetadataFlags(NodeId metadata) {
   const absl::Span<const NodeId> pairs = builder_.children(metadata);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const std::optional<std::string> key = Text(pairs[i]);
-    const bool is_true = builder_.kind(pairs[i + 1]) == NodeKind::kBool &&
-                         builder_.AsBool(pairs[i + 1]);
     const uint8_t flag = key == "conj"  ? TensorFlags::kConjugated
                          : key == "neg" ? TensorFlags::kNegated
                                         : uint8_t{0};
@@ -397,9 +395,8 @@ absl::StatusOr<uint8_t> PickleResolver::MetadataFlags(NodeId metadata) {
       Warn(absl::StrCat(
           "a tensor's metadata was left out: ",
           key ? key->substr(0, kMaxQuotedBytes) : "(no text as key)"));
-    } else {
-      flags = is_true ? flags | flag : flags & ~flag;
     }
+    flags |= flag;  // whatever the value is: torch does not look at it
   }
   return flags;
 }

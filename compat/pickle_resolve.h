@@ -40,6 +40,7 @@ struct StorageView {
 // One storage that a pickle names by a persistent id.
 struct StorageReference {
   std::string key;             // not empty, no separators, no ".."
+  bool key_is_int = false;     // it is the text of an int
   std::optional<DType> dtype;  // of a typed class; nothing for UntypedStorage
   std::string location;        // "cpu", "cuda:0"...
   int64_t num_elements = 0;    // of `dtype`, bytes where untyped
@@ -164,6 +165,7 @@ class PickleResolver {
   };
   struct KnownStorage {
     std::string key;
+    bool key_is_int;
     std::shared_ptr<const Storage> storage;
     DType dtype;  // kUInt8 where untyped
   };

@@ -159,12 +159,19 @@ absl::StatusOr<const PickleResolver::KnownStorage*> PickleResolver::Know(
     PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage,
                               around_.storages(reference));
     const auto number = static_cast<uint32_t>(known_storages_.size());
-    known_storages_.push_back({reference.key, std::move(storage), dtype});
+    known_storages_.push_back(
+        {reference.key, reference.key_is_int, std::move(storage), dtype});
     known_keys_.Insert(reference.key, number,
                        [this](uint32_t i) { return known_key(i); });
     known = &known_storages_.back();
   }
   const KnownStorage& found = *known;
+  if (found.key_is_int != reference.key_is_int) {
+    // To torch these are two storages, of the same record.
+    return Bad("persid_bad",
+               absl::StrFormat("storage %s is named by a text and by a number",
+                               reference.key));
+  }
   if (found.dtype != dtype) {
     return Bad("storage_dtype_conflict",
                absl::StrFormat("storage %s is %s here and was %s before",
@@ -273,6 +280,7 @@ absl::StatusOr<StorageReference> PickleResolver::ParseReference(
     return Bad("persid_bad", "the second part is no storage class of torch");
   }
   PENSTOCK_ASSIGN_OR_RETURN(reference.key, StorageKey(id[2]));
+  reference.key_is_int = builder_.kind(id[2]) == NodeKind::kInt;
   const std::optional<std::string> location = Text(id[3]);
   if (!location || location->size() > kMaxKeyBytes) {
     return Bad("persid_bad", "the location is no short text");

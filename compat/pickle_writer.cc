@@ -166,6 +166,11 @@ absl::Status PickleWriter::Begin(NodeId id) {
       BeginContainer(id, kEmptyDict);
       return absl::OkStatus();
     case NodeKind::kTuple:
+      if (node(id).size > 0) return Enter(id);
+      // Has no place in the memo, so it may be begun again at once.
+      emit_.BeginTuple(0);
+      emit_.EndTuple(0);
+      return absl::OkStatus();
     case NodeKind::kSet:
     case NodeKind::kFrozenSet:
     case NodeKind::kObject:

@@ -104,6 +104,14 @@ TEST(PickleWriterTest, WritesG7AParameter) {
   EXPECT_EQ(WriteHex(std::move(b), root), kG7.hex);
 }
 
+// It is in no memo, so being the same object shows nowhere.
+TEST(PickleWriterTest, OneEmptyTupleMayBeInManyPlaces) {
+  GraphBuilder b;
+  const NodeId empty = b.Tuple();
+  const NodeId root = b.Tuple({empty, empty});
+  EXPECT_EQ(BodyHex(std::move(b), root), "2929867100");
+}
+
 TEST(PickleWriterTest, WritesG8EveryKindOfNumberAndContainer) {
   GraphBuilder b;
   const auto ints = [&](int count) {

@@ -199,6 +199,8 @@ TEST(ReconstructionTest, PlainTensors) {
        "tensor: float32[]+0()"},
       {"v2 with metadata", with(Dict({{"conj", kTrue}, {"neg", kTrue}})),
        "tensor: float32[2,2]+1(1,2) grad conj neg"},
+      {"v2 with metadata that says no, which torch does not hear",
+       with(Dict({{"conj", kFalse}})), "tensor: float32[2,2]+1(1,2) grad conj"},
       {"v2 with metadata of another backend", with(Dict({{"zero", kTrue}})),
        "tensor: float32[2,2]+1(1,2) grad"},
       {"sizes as torch.Size and as a list",

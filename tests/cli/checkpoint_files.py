@@ -84,6 +84,7 @@ class Entry:
     flags: int = 0x800
     hole: int = 0  # this many zero bytes stand for the data, and take no room
     behind: bytes = b''  # what is deflated
+    after: bytes = b''  # follows the data: a descriptor, a gap
     local: dict = dataclasses.field(default_factory=dict)
     central: dict = dataclasses.field(default_factory=dict)
 
@@ -98,26 +99,28 @@ def header(entry, stored, offset, lies):
     fields = {'version': 20, 'flags': entry.flags, 'method': entry.method,
               'crc': zlib.crc32(entry.data), 'stored': entry.hole or len(stored),
               'size': entry.hole or len(entry.data),
-              'name': entry.name, 'extra': b'', 'offset': offset, 'disk': 0, 'comment': b''}
-    assert set(lies) <= set(fields) | {'magic'}, lies
+              'name': entry.name, 'extra': b'', 'offset': offset, 'disk': 0, 'comment': b'',
+              'made': 0, 'time': 0, 'date': 0, 'internal': 0, 'external': 0}
+    assert set(lies) <= set(fields) | {'magic', 'padding'}, lies
     return fields | lies
 
 
 def local_header(entry, stored, offset):
     f = header(entry, stored, offset, entry.local)
     pad = -(offset + 30 + len(f['name']) + len(f['extra']) + 4) % 64
-    extra = f['extra'] + b'FB' + struct.pack('<H', pad) + b'Z' * pad
+    extra = f['extra'] + f.get('padding', b'FB' + struct.pack('<H', pad) + b'Z' * pad)
     return f.get('magic', b'PK\3\4') + struct.pack(
-        '<HHHHHIIIHH', f['version'], f['flags'], f['method'], 0, 0, f['crc'], f['stored'],
-        f['size'], len(f['name']), len(extra)) + f['name'] + extra
+        '<HHHHHIIIHH', f['version'], f['flags'], f['method'], f['time'], f['date'], f['crc'],
+        f['stored'], f['size'], len(f['name']), len(extra)) + f['name'] + extra
 
 
 def central_header(entry, stored, offset):
     f = header(entry, stored, offset, entry.central)
     return f.get('magic', b'PK\1\2') + struct.pack(
-        '<HHHHHHIIIHHHHHII', 0, f['version'], f['flags'], f['method'], 0, 0, f['crc'],
-        f['stored'], f['size'], len(f['name']), len(f['extra']), len(f['comment']), f['disk'],
-        0, 0, f['offset']) + f['name'] + f['extra'] + f['comment']
+        '<HHHHHHIIIHHHHHII', f['made'], f['version'], f['flags'], f['method'], f['time'],
+        f['date'], f['crc'], f['stored'], f['size'], len(f['name']), len(f['extra']),
+        len(f['comment']), f['disk'], f['internal'], f['external'],
+        f['offset']) + f['name'] + f['extra'] + f['comment']
 
 
 def write_archive(file, entries, zip64=False, comment=b'', zip64_lies=None,
@@ -129,6 +132,7 @@ def write_archive(file, entries, zip64=False, comment=b'', zip64_lies=None,
         stored = entry.stored()
         file.write(local_header(entry, stored, offsets[-1]) + stored)
         file.seek(entry.hole, io.SEEK_CUR)
+        file.write(entry.after)
     start = file.tell()
     for entry, offset in zip(entries, offsets):
         file.write(central_header(entry, entry.stored(), offset))
@@ -136,16 +140,17 @@ def write_archive(file, entries, zip64=False, comment=b'', zip64_lies=None,
     end = {'disk': 0, 'start_disk': 0, 'here': len(entries), 'total': len(entries),
            'size': place - start, 'offset': start}
     if zip64:
-        z = end | {'magic': b'PK\6\6', 'length': 44} | (zip64_lies or {})
+        z = end | {'magic': b'PK\6\6', 'length': 44, 'made': 45, 'needed': 45, 'more': b''} | (
+            zip64_lies or {})
         file.write(z['magic'] + struct.pack(
-            '<QHHIIQQQQ', z['length'], 45, 45, z['disk'], z['start_disk'], z['here'],
-            z['total'], z['size'], z['offset']))
+            '<QHHIIQQQQ', z['length'], z['made'], z['needed'], z['disk'], z['start_disk'],
+            z['here'], z['total'], z['size'], z['offset']) + z['more'])
         w = {'magic': b'PK\6\7', 'disk': 0, 'offset': place, 'disks': 1} | (locator_lies or {})
         file.write(w['magic'] + struct.pack('<IQI', w['disk'], w['offset'], w['disks']))
-    end |= lies
+    end |= {'comment_length': len(comment)} | lies
     file.write(b'PK\5\6' + struct.pack(
         '<HHHHIIH', end['disk'], end['start_disk'], end['here'], end['total'], end['size'],
-        end['offset'], len(comment)) + comment)
+        end['offset'], end['comment_length']) + comment)
 
 
 def archive(entries, **options):

@@ -125,7 +125,7 @@ DTYPES = ('float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool co
 def of_dtype(dtype):
     def raw(count):
         data = torch.randint(0, 2 if dtype == torch.bool else 256,
-                             (count * dtype.itemsize,), dtype=torch.uint8)
+                             (count * torch.empty(0, dtype=dtype).element_size(),), dtype=torch.uint8)
         return data.view(dtype)
     result = {'random': raw(60).view(3, 4, 5), 'empty': raw(0), 'scalar': raw(1).view(()),
               'tail': raw(77)[70:], 'strided': raw(60).view(6, 10).t(),

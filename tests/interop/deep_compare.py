@@ -111,7 +111,7 @@ class Comparison:
                      'is_nested') + (() if nested or lazy else ('shape',)):
             if getattr(a, what) != getattr(b, what):
                 differ(path, what, getattr(a, what), getattr(b, what))
-        if a.layout != torch.jagged:  # their attributes hold such symbols too
+        if str(a.layout) != 'torch.jagged':  # their attributes hold such symbols too
             self.later(f'{path} attributes', a.__dict__, b.__dict__)
         if a.is_quantized:
             self.quantization(path, a, b)
@@ -123,7 +123,7 @@ class Comparison:
             if getattr(a, what)() != getattr(b, what)():
                 differ(path, what, getattr(a, what)(), getattr(b, what)())
         if a.device.type != 'meta':
-            self.untyped_storages(path, a.untyped_storage(), b.untyped_storage())
+            self.untyped_storages(path, untyped_storage_of(a), untyped_storage_of(b))
 
     def quantization(self, path, a, b):
         names = ['qscheme']
@@ -139,7 +139,7 @@ class Comparison:
         if isinstance(a, torch.TypedStorage):
             if a.dtype != b.dtype:
                 differ(path, 'dtype', a.dtype, b.dtype)
-            a, b = a._untyped_storage, b._untyped_storage
+            a, b = (getattr(x, '_untyped_storage', None) or x.untyped() for x in (a, b))
         self.untyped_storages(path, a, b)
 
     def untyped_storages(self, path, a, b):
@@ -183,10 +183,16 @@ class Comparison:
         self.all_later(f'{path} {type(a).__name__}', *parts)
 
 
+def untyped_storage_of(tensor):
+    if hasattr(tensor, 'untyped_storage'):
+        return tensor.untyped_storage()
+    return tensor.storage().untyped()  # before torch 2.0
+
+
 def parts_of(tensor):
     """Methods that give the strided tensors a tensor is made of."""
     if tensor.is_nested:
-        if tensor.layout == torch.jagged:
+        if str(tensor.layout) == 'torch.jagged':
             return ('values', 'offsets')
         return ('values', '_nested_tensor_size', '_nested_tensor_strides',
                 '_nested_tensor_storage_offsets')

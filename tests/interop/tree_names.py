@@ -23,11 +23,13 @@ class Tensors:
     whole      False if there is something inside which tensors may hide; then
                `names` are only some
     plain      True if it is all dicts, lists and values that need no class
+    has_attributes  True if a tensor or a dict has some
     """
 
     def __init__(self, root):
         self.names = {}
         self.whole = self.plain = True
+        self.has_attributes = False
         on_path = set()
         work = [((), root, False)]
         while work:
@@ -45,7 +47,8 @@ class Tensors:
                 work.append((path, value, True))
                 pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
                 # Penstock numbers these keys.
-                named = [pair for pair in pairs if not isinstance(pair[0], torch.device)]
+                named = [pair for pair in pairs if has_name(pair[0])]
+                self.has_attributes |= bool(getattr(value, '__dict__', None))
                 self.whole &= len(named) == len(pairs)
                 work += reversed([((*path, text_of(key)), child, False)
                                   for key, child in named])
@@ -61,6 +64,7 @@ class Tensors:
             unique = f'{name}~{count}'
         self.names[unique] = tensor
         self.plain &= not getattr(tensor, '__dict__', None)
+        self.has_attributes |= bool(getattr(tensor, '__dict__', None))
 
     def made_of_others(self):
         """Names of tensors that are no view of one storage of numbers."""
@@ -70,6 +74,13 @@ class Tensors:
 
     def of(self, dtypes):
         return [name for name, tensor in self.names.items() if tensor.dtype in dtypes]
+
+
+def has_name(key):
+    """Keys of other kinds have numbers in Penstock."""
+    plain = (str, int, float, complex, bytes, type(None), torch.dtype)
+    return isinstance(key, plain) or type(key) is tuple and all(
+        isinstance(part, plain) for part in key)
 
 
 def text_of(key):
@@ -88,6 +99,8 @@ def require_same_elements(name, a, b):
     for what in ('dtype', 'shape'):
         if getattr(a, what) != getattr(b, what):
             deep_compare.differ(name, what, getattr(a, what), getattr(b, what))
+    if a.dtype == torch.bool:  # torch copies any byte but 0 as 1
+        a, b = (plain_bytes(tensor) != 0 for tensor in (a, b))
     if not torch.equal(plain_bytes(a), plain_bytes(b)):
         deep_compare.differ(name, 'elements', a, b)
 

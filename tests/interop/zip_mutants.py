@@ -10,6 +10,7 @@ import io
 import random
 import struct
 import zipfile
+import zlib
 
 import checkpoint_files as f
 
@@ -29,7 +30,6 @@ def zip64(*numbers):
 
 
 def unicode_path(name, real):
-    import zlib  # pylint: disable=import-outside-toplevel
     data = struct.pack('<BI', 1, zlib.crc32(real)) + name
     return struct.pack('<HH', 0x7075, len(data)) + data
 
@@ -57,6 +57,80 @@ def header_lies(size):
         yield f'extra {extra.hex()} for a size', {'size': 0xffffffff, 'extra': extra}
     for version in (0, 45, 63, 0xffff):
         yield f'version {version}', {'version': version}
+    for kind in (0x07, 0x08, 0x0a, 0x0d, 0x14, 0x17, 0x18, 0x5455, 0x6375, 0x7855, 0x9901,
+                 0xa11e, 0xcafe):
+        yield f'extra of kind {kind:#x}', {'extra': struct.pack('<HHQ', kind, 8, size)}
+    for time in (1, 0x21, 0xffff):
+        yield f'time {time}', {'time': time, 'date': time}
+    for number in (size, size + 1):
+        for count in (1, 3, 4):
+            yield f'zip64 of {count} numbers {number}', {
+                'size': 0xffffffff, 'stored': 0xffffffff, 'extra': zip64(*[number] * count)}
+            yield f'zip64 of {count} for a size {number}', {
+                'size': 0xffffffff, 'extra': zip64(*[number] * count)}
+
+
+def central_lies(size):
+    """(what, fields) that the directory alone has."""
+    for system in (0, 1, 3, 10, 19, 255):
+        for attributes in (1, 0x10, 0o40755 << 16, 0o120777 << 16, 0o100644 << 16, 0xffffffff):
+            yield f'attributes {attributes:#x} of {system}', {
+                'made': system << 8, 'external': attributes}
+    for internal in (1, 0xffff):
+        yield f'internal {internal}', {'internal': internal}
+    for offset in (0, 1, 64, 0xffffffff):
+        yield f'offset {offset}', {'offset': offset}
+        yield f'zip64 offset {offset}', {'offset': 0xffffffff, 'extra': zip64(offset)}
+        yield f'zip64 offset {offset} behind sizes', {
+            'offset': 0xffffffff, 'extra': zip64(size, size, offset)}
+        yield f'zip64 sizes and offset {offset}', {
+            'size': 0xffffffff, 'stored': 0xffffffff, 'offset': 0xffffffff,
+            'extra': zip64(size, size, offset)}
+    for disk in (1, 0xffff):
+        yield f'disk {disk}', {'disk': disk}
+    yield 'zip64 disk', {'disk': 0xffff, 'extra': struct.pack('<HHI', 1, 4, 0)}
+    yield 'comment', {'comment': b'PK\1\2'}
+
+
+def padding_lies():
+    """(what, local fields) of what aligns a record."""
+    for padding in (b'', b'FB\0\0', b'FB\4\0ZZZZ', b'FB\4\0ZZZ', b'FB\xff\xff', b'FB', b'F',
+                    b'fb\4\0\0\0\0\0', b'FB\4\0PK\3\4', bytes(9)):
+        yield f'padding {padding.hex()}', {'padding': padding}
+
+
+def descriptors(crc, stored, size):
+    """(what, bytes) of data descriptors, right and wrong."""
+    for signature in (b'PK\7\x08', b'', b'PK\7\7', b'PK\3\4'):
+        for form in ('<III', '<IQQ', '<IQI', '<II'):
+            numbers = (crc, stored, size)[:len(form) - 1]
+            yield f'{signature.hex()} {form}', signature + struct.pack(form, *numbers)
+            for place in range(len(numbers)):
+                for number in (0, numbers[place] ^ 1, 0xffffffff):
+                    lies = list(numbers)
+                    lies[place] = number
+                    yield (f'{signature.hex()} {form}, {place} is {number}',
+                           signature + struct.pack(form, *lies))
+
+
+def described():
+    """Records with descriptors, whether their headers say so or not, and with gaps."""
+    crc = zlib.crc32(f.FLOATS)
+    zeros = {'crc': 0, 'size': 0, 'stored': 0}
+    for name, sizes in (('zeros', zeros), ('right sizes', {}), ('zeros and a CRC', {
+            'size': 0, 'stored': 0}), ('wide', {**zeros, 'size': 0xffffffff,
+                                                'stored': 0xffffffff, 'extra': zip64(12, 12)})):
+        for local, central in ((0x808, 0x808), (0x808, 0x800), (0x800, 0x808), (0x800, 0x800)):
+            for what, data in [('none', b''), *descriptors(crc, 12, 12)]:
+                yield f'{name}, flags {local:#x} and {central:#x}: {what}', f.archive(f.records(
+                    data_0={'after': data, 'local': {**sizes, 'flags': local},
+                            'central': {'flags': central}}))
+    other = f.archive([f.Entry(b'archive/data/0', OTHER)])
+    start, _ = parts(other)
+    for record in RECORDS:
+        for gap in (b'\0', bytes(64), b'PK\3\4', other[:start], other):
+            yield f'gap of {len(gap)} behind {record}', f.archive(
+                f.records(**{KEYS[record]: {'after': gap}}))
 
 
 def names_of(name):
@@ -80,11 +154,10 @@ def redundancy():
                     record, sides, {'name': name})
                 yield f'{side} {record} also called {name[:40]}', with_lies(
                     record, sides, {'extra': unicode_path(name, f'archive/{record}'.encode())})
-        for offset in (0, 1, 64, 0xffffffff):
-            yield f'{record} at {offset}', with_lies(record, ('central',), {'offset': offset})
-        for disk in (1, 0xffff):
-            yield f'{record} on disk {disk}', with_lies(record, ('central',), {'disk': disk})
-        yield f'{record} with a comment', with_lies(record, ('central',), {'comment': b'PK\1\2'})
+        for what, lies in central_lies(size):
+            yield f'directory: {record} {what}', with_lies(record, ('central',), lies)
+        for what, lies in padding_lies():
+            yield f'{record} {what}', with_lies(record, ('local',), lies)
     for size in (11, 12, 13):
         for stored in (11, 12, 13):
             lies = {'size': size, 'stored': stored}
@@ -146,7 +219,10 @@ def structures():
     for lies in ({'disk': 1}, {'disks': 0}, {'disks': 2}, {'offset': 0}, {'offset': start},
                  {'offset': end - 1}, {'offset': end + 1}, {'magic': b'JUNK'}):
         yield f'locator: {lies}', f.archive(f.records(), zip64=True, locator_lies=lies)
-    for lies in ({'length': 43}, {'length': 45}, {'length': 0}, {'magic': b'JUNK'}):
+    for lies in ({'length': 43}, {'length': 45}, {'length': 0}, {'magic': b'JUNK'}, {'made': 0},
+                 {'needed': 20}, {'needed': 62}, {'more': b'x'}, {'more': b'x', 'length': 45},
+                 {'length': 2**63}, {'here': 2**32 + 4, 'total': 2**32 + 4},
+                 {'size': 2**32 + 1}, {'offset': 2**63}):
         yield f'zip64 end: {lies}', f.archive(f.records(), zip64=True, zip64_lies=lies)
     for what, pair in (('twice', good + good), ('then another', good + other),
                        ('then another, moved', good + moved(other, len(good))),
@@ -165,6 +241,10 @@ def structures():
             good[:start] + comment + good[start:end] + good[end:-6] +
             struct.pack('<I', start + len(comment)) + good[-2:])
         yield f'{len(comment)} bytes before the end', good[:end] + comment + good[end:]
+    for length in (0, 1, 21, 22, 0xffff):
+        for comment in (b'', b'x', bytes(22)):
+            yield f'comment of {len(comment)} that says {length}', f.archive(
+                f.records(), comment=comment, comment_length=length)
     for count in (1, 100, 65_514, 65_535, 65_536, 70_000):
         yield f'{count} zeros behind', good + bytes(count)
     made = f.records()
@@ -268,7 +348,7 @@ def pickles(seed, count):
 def all_mutants(seed, count):
     """(family, what, bytes) of each."""
     for family, made in (('what is said twice', redundancy()), ('names', doubles()),
-                         ('structure', structures()), ('chance', chances(seed, count)),
+                         ('structure', structures()), ('descriptors and gaps', described()), ('chance', chances(seed, count)),
                          ('pickles', pickles(seed, count))):
         for what, data in made:
             yield family, what, data

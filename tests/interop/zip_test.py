@@ -102,6 +102,13 @@ class ZipTest(unittest.TestCase):
                 self.convert(original, self.path('native.pstk'))
                 self.convert(self.path('native.pstk'), self.path('back.jit'))
                 self.assertEqual(self.content('back.jit'), self.content(name + '.jit'))
+        # With bytecode, as for telephones.
+        mobile = self.path('mobile.ptl')
+        torch.jit.script(Outer().eval())._save_for_lite_interpreter(mobile)
+        self.convert(mobile, self.path('anew.pt'))
+        found = torch.load(self.path('anew.pt'), weights_only=True)
+        for key, tensor in torch.jit.load(mobile).state_dict().items():
+            self.assertTrue(equal(found[key], tensor), key)
         self.assertIn('attributes.inner.pair.1', self.names_of('scripted.jit'))
         self.assertIn('constants.0', self.names_of('frozen.jit'))
 
