@@ -20,6 +20,8 @@
 #include "absl/types/span.h"
 #include "api/penstock.h"
 #include "codec/format.h"
+#include "compat/pickle_reader.h"
+#include "compat/pickle_resolve.h"
 #include "compat/zip_reader.h"
 #include "core/checksum.h"
 #include "core/graph_builder.h"
@@ -136,7 +138,7 @@ absl::StatusOr<std::vector<IndexPlace>> PtIndexPlaces(
     const int64_t end = entry.header_offset + entry.stored_bytes;
     if (end > places[1].offset) places[1].offset = end;
     if (absl::EndsWith(entry.name, "/data.pkl")) {
-      places[0] = {entry.header_offset, entry.stored_bytes};
+      places[0] = {entry.payload_offset, entry.stored_bytes};
     }
   }
   places[1].size = file.size_bytes() - places[1].offset;
@@ -166,6 +168,43 @@ void BM_ReadAndHashIndex(benchmark::State& state, Format format) {
   state.counters["index_bytes"] = static_cast<double>(total);
 }
 
+// The parts of opening a .pt: the zip file's headers, then the pickle's graph.
+void BM_ReadZipDirectory(benchmark::State& state) {
+  const TemporaryCheckpoint checkpoint(Format::kPt, state.range(0));
+  if (!checkpoint.status().ok()) return Fail(state, checkpoint.status());
+  auto file = PosixFileSystem().OpenRead(checkpoint.path());
+  if (!file.ok()) return Fail(state, file.status());
+  for (auto _ : state) {
+    const auto directory = ReadZipDirectory(**file);
+    if (!directory.ok()) return Fail(state, directory.status());
+    benchmark::DoNotOptimize(directory->entries().data());
+  }
+}
+
+void BM_ReadPickle(benchmark::State& state) {
+  const TemporaryCheckpoint checkpoint(Format::kPt, state.range(0));
+  if (!checkpoint.status().ok()) return Fail(state, checkpoint.status());
+  auto file = PosixFileSystem().OpenRead(checkpoint.path());
+  if (!file.ok()) return Fail(state, file.status());
+  const auto places = PtIndexPlaces(**file);
+  if (!places.ok()) return Fail(state, places.status());
+  std::vector<uint8_t> pickle(places->front().size);
+  const absl::Status read =
+      (*file)->Read(places->front().offset, absl::MakeSpan(pickle));
+  if (!read.ok()) return Fail(state, read);
+  const StorageResolver resolver = [](const StorageReference& reference) {
+    return Storage::InFile(reference.size_bytes, 0);
+  };
+  for (auto _ : state) {
+    const auto result = ReadPickle(pickle, resolver);
+    if (!result.ok()) return Fail(state, result.status());
+    if (result->root.graph()->num_tensors() != state.range(0)) {
+      return state.SkipWithError("another number of tensors");
+    }
+  }
+  state.counters["pickle_bytes"] = static_cast<double>(pickle.size());
+}
+
 void Sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgName("tensors")
       ->Unit(benchmark::kMillisecond)
@@ -181,6 +220,8 @@ BENCHMARK_CAPTURE(BM_OpenAndName, pstk, Format::kNative)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_OpenAndName, pt, Format::kPt)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_ReadAndHashIndex, pstk, Format::kNative)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_ReadAndHashIndex, pt, Format::kPt)->Apply(Sizes);
+BENCHMARK(BM_ReadZipDirectory)->Apply(Sizes);
+BENCHMARK(BM_ReadPickle)->Apply(Sizes);
 
 }  // namespace
 }  // namespace penstock
