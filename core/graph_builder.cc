@@ -108,25 +108,33 @@ NodeId GraphBuilder::FrozenSet(absl::Span<const NodeId> items) {
 }
 
 NodeId GraphBuilder::Tensor(const penstock::Tensor& tensor, uint8_t flags) {
+  return Tensor(tensor.storage(), tensor.dtype(), tensor.shape(),
+                tensor.strides(), tensor.offset(), flags);
+}
+
+NodeId GraphBuilder::Tensor(
+    const std::shared_ptr<const penstock::Storage>& storage, DType dtype,
+    absl::Span<const int64_t> shape, absl::Span<const int64_t> strides,
+    int64_t offset, uint8_t flags) {
   const NodeId id = Add(NodeKind::kTensor, 0, tensors_.size());
   if (id == kNoNode) return id;
   TensorRow row;
-  row.storage = StorageNumber(tensor.storage());
-  row.dtype = static_cast<uint8_t>(tensor.dtype());
+  row.storage = StorageNumber(storage);
+  row.dtype = static_cast<uint8_t>(dtype);
   row.flags = flags;
-  row.rank = static_cast<uint16_t>(tensor.shape().size());
+  row.rank = static_cast<uint16_t>(shape.size());
   row.dims = dims_.size();
-  row.offset = tensor.offset();
+  row.offset = offset;
   tensors_.push_back(row);
-  dims_.insert(dims_.end(), tensor.shape().begin(), tensor.shape().end());
-  dims_.insert(dims_.end(), tensor.strides().begin(), tensor.strides().end());
+  dims_.insert(dims_.end(), shape.begin(), shape.end());
+  dims_.insert(dims_.end(), strides.begin(), strides.end());
   return id;
 }
 
 NodeId GraphBuilder::Storage(std::shared_ptr<const penstock::Storage> storage,
                              std::optional<DType> dtype) {
   const int detail = dtype.has_value() ? static_cast<int>(*dtype) + 1 : 0;
-  const uint32_t number = StorageNumber(std::move(storage));
+  const uint32_t number = StorageNumber(storage);
   return Add(NodeKind::kStorage, 0, number, static_cast<uint8_t>(detail));
 }
 
@@ -344,15 +352,22 @@ absl::Status GraphBuilder::CheckRoom() const {
 }
 
 uint32_t GraphBuilder::StorageNumber(
-    std::shared_ptr<const penstock::Storage> storage) {
+    const std::shared_ptr<const penstock::Storage>& storage) {
   PENSTOCK_CHECK(storage != nullptr);
+  const auto next = static_cast<uint32_t>(storages_.size());
   // A pickle makes a storage and then the tensor on it.
-  if (!storages_.empty() && storages_.back() == storage) {
-    return static_cast<uint32_t>(storages_.size() - 1);
+  if (next > 0 && storages_.back() == storage) return next - 1;
+  // What only the caller holds is new, which spares most graphs the map.
+  if (storage.use_count() == 1) {
+    storages_.push_back(storage);
+    return next;
   }
-  const auto [it, is_new] = storage_numbers_.try_emplace(
-      storage.get(), static_cast<uint32_t>(storages_.size()));
-  if (is_new) storages_.push_back(std::move(storage));
+  // The map has the first ones.
+  for (size_t i = storage_numbers_.size(); i < next; ++i) {
+    storage_numbers_.emplace(storages_[i].get(), static_cast<uint32_t>(i));
+  }
+  const auto [it, is_new] = storage_numbers_.try_emplace(storage.get(), next);
+  if (is_new) storages_.push_back(storage);
   return it->second;
 }
 

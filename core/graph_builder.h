@@ -56,6 +56,11 @@ class GraphBuilder {
   NodeId Set(absl::Span<const NodeId> items = {});
   NodeId FrozenSet(absl::Span<const NodeId> items);
   NodeId Tensor(const penstock::Tensor& tensor, uint8_t flags = 0);
+  // Of a view that CheckView has no error for.
+  NodeId Tensor(const std::shared_ptr<const penstock::Storage>& storage,
+                DType dtype, absl::Span<const int64_t> shape,
+                absl::Span<const int64_t> strides, int64_t offset,
+                uint8_t flags);
   // `dtype`: the element type of a typed storage; nothing for an untyped one.
   NodeId Storage(std::shared_ptr<const penstock::Storage> storage,
                  std::optional<DType> dtype);
@@ -119,7 +124,8 @@ class GraphBuilder {
   // False where one of them is kNoNode because there was no room for it.
   bool AllExist(absl::Span<const NodeId> ids) const;
   absl::Status CheckRoom() const;
-  uint32_t StorageNumber(std::shared_ptr<const penstock::Storage> storage);
+  uint32_t StorageNumber(
+      const std::shared_ptr<const penstock::Storage>& storage);
   std::vector<NodeId>& growing(NodeId id);
   // The object's items or pairs, made on first use.
   absl::StatusOr<NodeId> ObjectContainer(NodeId object, ObjectChild which);

@@ -125,13 +125,27 @@ bool PythonKeys::AreDistinctTexts(absl::Span<const NodeId> pairs) {
   const auto text_of = [&](uint32_t pair) {
     return view_(pairs[2 * size_t{pair}]).bytes;
   };
-  distinct_.Reset(pairs.size() / 2);
-  for (size_t i = 0; 2 * i < pairs.size(); ++i) {
-    const NodeView key = view_(pairs[2 * i]);
-    const auto pair = static_cast<uint32_t>(i);
-    if ((key.kind != NodeKind::kStr && key.kind != NodeKind::kPy2Str) ||
-        distinct_.Insert(key.bytes, pair, text_of) != pair) {
-      return false;
+  constexpr size_t kBatch = 16;
+  absl::string_view texts[kBatch];
+  uint32_t hashes[kBatch];
+  const size_t num_pairs = pairs.size() / 2;
+  distinct_.Reset(num_pairs);
+  for (size_t begin = 0; begin < num_pairs; begin += kBatch) {
+    const size_t count = std::min(kBatch, num_pairs - begin);
+    for (size_t i = 0; i < count; ++i) {
+      const NodeView key = view_(pairs[2 * (begin + i)]);
+      if (key.kind != NodeKind::kStr && key.kind != NodeKind::kPy2Str) {
+        return false;
+      }
+      texts[i] = key.bytes;
+      hashes[i] = TextIndex::HashOf(key.bytes);
+      distinct_.Prefetch(hashes[i]);
+    }
+    for (size_t i = 0; i < count; ++i) {
+      const auto pair = static_cast<uint32_t>(begin + i);
+      if (distinct_.Insert(texts[i], hashes[i], pair, text_of) != pair) {
+        return false;
+      }
     }
   }
   return true;

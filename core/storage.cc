@@ -102,7 +102,8 @@ const std::string& Storage::location() const {
 }
 
 void Storage::set_location(absl::string_view location) {
-  location_ = std::make_unique<const std::string>(location);
+  location_ = location == "cpu" ? nullptr
+                                : std::make_unique<const std::string>(location);
 }
 
 }  // namespace penstock

@@ -30,11 +30,20 @@ class TextIndex {
     size_ = 0;
   }
 
+  static uint32_t HashOf(absl::string_view text) {
+    return static_cast<uint32_t>(absl::Hash<absl::string_view>()(text));
+  }
+
   // The number of the text equal to `text`; kNone where there is none.
   template <typename TextOf>
   uint32_t Find(absl::string_view text, const TextOf& text_of) const {
+    return Find(text, HashOf(text), text_of);
+  }
+  template <typename TextOf>
+  uint32_t Find(absl::string_view text, uint32_t hash,
+                const TextOf& text_of) const {
     if (slots_.empty()) return kNone;
-    return slots_[PlaceOf(text, HashOf(text), text_of)].number;
+    return slots_[PlaceOf(text, hash, text_of)].number;
   }
 
   // Takes in `number`, which is below kNone and whose text is `text`, and gives
@@ -42,8 +51,14 @@ class TextIndex {
   template <typename TextOf>
   uint32_t Insert(absl::string_view text, uint32_t number,
                   const TextOf& text_of) {
+    return Insert(text, HashOf(text), number, text_of);
+  }
+  // With a hash of the caller's, equal for equal texts; what `text_of` gives
+  // may then be anything that knows by `!=` whether it is another text.
+  template <typename TextOf>
+  uint32_t Insert(absl::string_view text, uint32_t hash, uint32_t number,
+                  const TextOf& text_of) {
     if (2 * (size_ + 1) > slots_.size()) Grow();
-    const uint32_t hash = HashOf(text);
     Slot& slot = slots_[PlaceOf(text, hash, text_of)];
     if (slot.number == kNone) {
       slot = {hash, number};
@@ -52,15 +67,18 @@ class TextIndex {
     return slot.number;
   }
 
+  // Before several calls of Insert: all their waiting for memory at once.
+  void Prefetch(uint32_t hash) const {
+    if (!slots_.empty()) {
+      __builtin_prefetch(&slots_[hash & (slots_.size() - 1)], 1);
+    }
+  }
+
  private:
   struct Slot {
     uint32_t hash = 0;
     uint32_t number = kNone;
   };
-
-  static uint32_t HashOf(absl::string_view text) {
-    return static_cast<uint32_t>(absl::Hash<absl::string_view>()(text));
-  }
 
   // Where `text` is, or belongs. There is always a free slot.
   template <typename TextOf>
