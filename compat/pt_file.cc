@@ -82,6 +82,7 @@ class PtOpener {
   int64_t Find(absl::string_view record) const {
     return directory_.Find(absl::StrCat(archive_name_, "/", record));
   }
+  int64_t FindStorage(absl::string_view pickle, absl::string_view key);
   void Warn(std::string text) { pt_.warnings.push_back(std::move(text)); }
 
   absl::Status FindPrefix();
@@ -95,8 +96,9 @@ class PtOpener {
   absl::StatusOr<std::string> ReadSource(absl::string_view module);
   absl::StatusOr<std::shared_ptr<const Storage>> Resolve(
       absl::string_view pickle, const StorageReference& reference);
-  void SetPlaces();
   void NoteOddRecords();
+  void SetPlaces();
+  void SetByteOrder(size_t num_records);
 
   const PtLimits& limits_;
   ZipDirectory directory_;
@@ -108,7 +110,9 @@ class PtOpener {
   ForeignFile pt_;
   bool is_script_ = false;  // TorchScript
   bool big_endian_ = false;
-  std::vector<bool> used_;  // by entry: some storage is in it
+  std::vector<bool> used_;     // by entry: some storage is in it
+  int64_t last_storage_ = -1;  // entry; -1: none was found
+  std::string record_name_;    // scratch of FindStorage
   std::shared_ptr<InflatedRecords> inflated_;  // file 1 of stored_
   std::vector<int64_t> inflated_at_;  // by entry: where it begins in there
 };
@@ -145,8 +149,8 @@ absl::StatusOr<ForeignFile> PtOpener::Open() {
   PENSTOCK_RETURN_IF_ERROR(CheckAlignmentText());
   PENSTOCK_RETURN_IF_ERROR(ReadTree());
   nested_.Report(pt_);
-  SetPlaces();
   NoteOddRecords();
+  SetPlaces();
   return std::move(pt_);
 }
 
@@ -174,8 +178,10 @@ absl::Status PtOpener::FindPrefix() {
                           "a zip file whose records lie in no folder");
   }
   archive_name_ = first.substr(0, slash);
+  const absl::string_view prefix =
+      absl::string_view(first).substr(0, slash + 1);
   for (const ZipEntry& entry : entries()) {
-    if (!absl::StartsWith(entry.name, absl::StrCat(archive_name_, "/"))) {
+    if (!absl::StartsWith(entry.name, prefix)) {
       return absl::DataLossError(absl::StrFormat(
           "zip_prefix: record %s does not lie in folder %s, as every record of "
           "a torch.save file does; take it out and try again",
@@ -325,16 +331,27 @@ absl::StatusOr<std::string> PtOpener::ReadSource(absl::string_view module) {
                        MaxBytes(entries()[entry], kMaxSourceBytes));
 }
 
+// Most often it is the record behind the one before, which spares a search.
+int64_t PtOpener::FindStorage(absl::string_view pickle, absl::string_view key) {
+  record_name_.clear();
+  absl::StrAppend(&record_name_, archive_name_, "/", pickle, "/", key);
+  const auto next = static_cast<size_t>(last_storage_ + 1);
+  const bool is_next =
+      next < entries().size() && entries()[next].name == record_name_;
+  last_storage_ = is_next ? last_storage_ + 1 : directory_.Find(record_name_);
+  return last_storage_;
+}
+
 absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
     absl::string_view pickle, const StorageReference& reference) {
-  const std::string record = absl::StrCat(pickle, "/", reference.key);
-  const int64_t number = Find(record);
+  const int64_t number = FindStorage(pickle, reference.key);
   std::shared_ptr<Storage> storage;
   if (number < 0) {
     if (reference.size_bytes != 0) {
       return absl::DataLossError(absl::StrFormat(
           "storage_missing: no record %s for a storage of %d bytes",
-          QuotedRecordName(record), reference.size_bytes));
+          QuotedRecordName(absl::StrCat(pickle, "/", reference.key)),
+          reference.size_bytes));
     }
     PENSTOCK_ASSIGN_OR_RETURN(storage, Storage::Allocate(0));
   } else {
@@ -342,8 +359,9 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
     if (entry.size_bytes != reference.size_bytes) {
       return absl::DataLossError(absl::StrFormat(
           "storage_size: record %s at offset %d has %d bytes, %s.pkl says %d",
-          QuotedRecordName(record), entry.payload_offset, entry.size_bytes,
-          pickle, reference.size_bytes));
+          QuotedRecordName(absl::StrCat(pickle, "/", reference.key)),
+          entry.payload_offset, entry.size_bytes, pickle,
+          reference.size_bytes));
     }
     if (entry.deflated) {
       PENSTOCK_ASSIGN_OR_RETURN(inflated_at_[number], inflated_->Add(entry));
@@ -353,31 +371,6 @@ absl::StatusOr<std::shared_ptr<const Storage>> PtOpener::Resolve(
   }
   storage->set_location(reference.location);
   return storage;
-}
-
-void PtOpener::SetPlaces() {
-  const auto num_entries = static_cast<int64_t>(entries().size());
-  for (int64_t i = 0; i < num_entries; ++i) {
-    const ZipEntry& entry = entries()[i];
-    StoredAt place{entry.name,       0,           entry.payload_offset,
-                   entry.size_bytes, entry.crc32, 1};
-    if (entry.deflated) {
-      place.file = 1;
-      place.offset = inflated_at_[i];
-    }
-    stored_->places[i] = std::move(place);
-  }
-  const Graph& graph = *pt_.root.graph();
-  // torch goes by the storage's own type and so leaves untyped ones unswapped;
-  // the first tensor's type is right for both.
-  const std::vector<DType> dtypes = graph.StorageDTypes();
-  for (size_t i = 0; big_endian_ && i < dtypes.size(); ++i) {
-    const Storage& storage = *graph.storages()[i];
-    if (!storage.in_file() || storage.file_number() >= num_entries) continue;
-    stored_->places[storage.file_number()].swap_bytes =
-        InfoOf(dtypes[i]).word_bytes;
-  }
-  SetStored(stored_, pt_);
 }
 
 void PtOpener::NoteOddRecords() {
@@ -405,6 +398,37 @@ void PtOpener::NoteOddRecords() {
   if (num_unchecked > 0) {
     Warn(absl::StrFormat("%d records have no CRC-32: damage there goes unseen",
                          num_unchecked));
+  }
+}
+
+void PtOpener::SetPlaces() {
+  std::vector<ZipEntry> records = std::move(directory_).TakeEntries();
+  for (size_t i = 0; i < records.size(); ++i) {
+    ZipEntry& entry = records[i];
+    StoredAt& place = stored_->places[i];
+    place.name = std::move(entry.name);
+    place.file = entry.deflated ? 1 : 0;
+    place.offset = entry.deflated ? inflated_at_[i] : entry.payload_offset;
+    place.size_bytes = entry.size_bytes;
+    place.crc32 = entry.crc32;
+  }
+  if (big_endian_) SetByteOrder(records.size());
+  SetStored(stored_, pt_);
+}
+
+// torch goes by the storage's own type and so leaves untyped ones unswapped;
+// the first tensor's type is right for both.
+void PtOpener::SetByteOrder(size_t num_records) {
+  const Graph& graph = *pt_.root.graph();
+  const std::vector<DType> dtypes = graph.StorageDTypes();
+  for (size_t i = 0; i < dtypes.size(); ++i) {
+    const Storage& storage = *graph.storages()[i];
+    if (!storage.in_file() ||
+        storage.file_number() >= static_cast<int64_t>(num_records)) {
+      continue;
+    }
+    stored_->places[storage.file_number()].swap_bytes =
+        InfoOf(dtypes[i]).word_bytes;
   }
 }
 

@@ -1,6 +1,5 @@
 #include "compat/zip_name.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -37,9 +36,27 @@ bool IsUtf8(absl::string_view text) {
   return true;
 }
 
+// True for what almost every name is: letters, digits, "_-/" and single dots;
+// false says nothing.
+bool IsPlain(absl::string_view name) {
+  if (name.empty() || name[0] == '/' ||
+      static_cast<int64_t>(name.size()) > kMaxRecordNameBytes) {
+    return false;
+  }
+  char before = 0;
+  for (const char c : name) {
+    const bool is_plain = absl::ascii_isalnum(c) || c == '/' || c == '_' ||
+                          c == '-' || (c == '.' && before != '.');
+    if (!is_plain) return false;
+    before = c;
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::string_view RecordNameProblem(absl::string_view name) {
+  if (IsPlain(name)) return "";
   if (name.empty()) return "is empty";
   if (static_cast<int64_t>(name.size()) > kMaxRecordNameBytes) {
     return "is longer than 511 bytes";
@@ -54,16 +71,6 @@ absl::string_view RecordNameProblem(absl::string_view name) {
     return "leads out of its folder";
   }
   return IsUtf8(name) ? "" : "is not UTF-8";
-}
-
-int CompareRecordNames(absl::string_view a, absl::string_view b) {
-  const size_t common = std::min(a.size(), b.size());
-  for (size_t i = 0; i < common; ++i) {
-    const uint8_t x = absl::ascii_tolower(a[i]);
-    const uint8_t y = absl::ascii_tolower(b[i]);
-    if (x != y) return x < y ? -1 : 1;
-  }
-  return a.size() == b.size() ? 0 : a.size() < b.size() ? -1 : 1;
 }
 
 bool IsFileName(absl::string_view name) {

@@ -13,10 +13,6 @@ namespace penstock {
 // is good: relative, UTF-8, at most kMaxRecordNameBytes.
 absl::string_view RecordNameProblem(absl::string_view name);
 
-// Below, at or above 0, without regard to ASCII case: what torch's lookup takes
-// for one name compares as 0.
-int CompareRecordNames(absl::string_view a, absl::string_view b);
-
 // True for the name of a file in some directory: one component of a path, and
 // neither "." nor "..".
 bool IsFileName(absl::string_view name);

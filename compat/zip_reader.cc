@@ -5,8 +5,8 @@
 #include <numeric>
 #include <optional>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -59,11 +59,27 @@ std::optional<Bytes> FindZip64(Bytes extra) {
   return found.value_or(Bytes());
 }
 
-// What torch takes for one name stands together.
-bool IsNameBefore(absl::string_view a, absl::string_view b) {
-  const int order = CompareRecordNames(a, b);
-  return order != 0 ? order < 0 : a < b;
+// One for all names that are one name.
+uint32_t HashOfName(absl::string_view name, bool ignores_case) {
+  if (!ignores_case) return TextIndex::HashOf(name);
+  char lower[kMaxRecordNameBytes];
+  for (size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i];
+    lower[i] = static_cast<char>(c | (c >= 'A' && c <= 'Z' ? 0x20 : 0));
+  }
+  return TextIndex::HashOf(absl::string_view(lower, name.size()));
 }
+
+// The name of an entry that may be the wanted one.
+struct Candidate {
+  absl::string_view name;
+  bool ignores_case;
+
+  bool operator!=(absl::string_view wanted) const {
+    return ignores_case ? !absl::EqualsIgnoreCase(name, wanted)
+                        : name != wanted;
+  }
+};
 
 }  // namespace
 
@@ -92,7 +108,7 @@ class ZipDirectoryReader {
                                  Bytes extra) const;
   absl::Status CheckDescriptor(int64_t index, int64_t size, int64_t ahead_end);
   int64_t AheadEnd(size_t place) const;
-  absl::Status SortNames();
+  absl::Status IndexNames();
   absl::Status Bad(absl::string_view kind, const ZipEntry& entry,
                    absl::string_view what) const;
 
@@ -132,7 +148,7 @@ absl::StatusOr<ZipDirectory> ZipDirectoryReader::Read() {
                         end.bytes_behind));
   }
   PENSTOCK_RETURN_IF_ERROR(ReadCentral(end));
-  PENSTOCK_RETURN_IF_ERROR(SortNames());
+  PENSTOCK_RETURN_IF_ERROR(IndexNames());
   PENSTOCK_RETURN_IF_ERROR(CheckLocals());
   return std::move(directory_);
 }
@@ -281,24 +297,32 @@ absl::Status ZipDirectoryReader::ResolveZip64(ZipEntry& entry, Bytes extra,
   return absl::OkStatus();
 }
 
-absl::Status ZipDirectoryReader::SortNames() {
+absl::Status ZipDirectoryReader::IndexNames() {
   const std::vector<ZipEntry>& entries = directory_.entries_;
-  std::vector<uint32_t>& by_name = directory_.by_name_;
-  by_name.resize(entries.size());
-  std::iota(by_name.begin(), by_name.end(), 0);
-  std::sort(by_name.begin(), by_name.end(), [&](uint32_t a, uint32_t b) {
-    return IsNameBefore(entries[a].name, entries[b].name);
-  });
-  for (size_t i = 1; i < by_name.size(); ++i) {
-    const ZipEntry& a = entries[by_name[i - 1]];
-    const ZipEntry& b = entries[by_name[i]];
-    if (CompareRecordNames(a.name, b.name) == 0 &&
-        (limits_.ignores_case || a.name == b.name)) {
-      return Bad("zip_duplicate", b,
-                 absl::StrFormat("has the name of %s at offset %d, and torch "
-                                 "ignores case",
-                                 QuotedRecordName(a.name), a.header_offset));
+  const bool ignores_case = limits_.ignores_case;
+  directory_.ignores_case_ = ignores_case;
+  directory_.by_name_.Reset(entries.size());
+  const auto name_of = [&](uint32_t i) {
+    return Candidate{entries[i].name, ignores_case};
+  };
+  constexpr uint32_t kBatch = 16;
+  uint32_t hashes[kBatch];
+  const auto num_entries = static_cast<uint32_t>(entries.size());
+  for (uint32_t i = 0; i < num_entries; ++i) {
+    if (i % kBatch == 0) {
+      for (uint32_t k = i; k < std::min(num_entries, i + kBatch); ++k) {
+        hashes[k - i] = HashOfName(entries[k].name, ignores_case);
+        directory_.by_name_.Prefetch(hashes[k - i]);
+      }
     }
+    const uint32_t first = directory_.by_name_.Insert(
+        entries[i].name, hashes[i % kBatch], i, name_of);
+    if (first == i) continue;
+    return Bad("zip_duplicate", entries[i],
+               absl::StrFormat("has the name of %s at offset %d, and torch "
+                               "ignores case",
+                               QuotedRecordName(entries[first].name),
+                               entries[first].header_offset));
   }
   return absl::OkStatus();
 }
@@ -322,10 +346,12 @@ absl::Status ZipDirectoryReader::CheckLocals() {
   std::vector<ZipEntry>& entries = directory_.entries_;
   in_file_order_.resize(entries.size());
   std::iota(in_file_order_.begin(), in_file_order_.end(), 0);
-  std::stable_sort(in_file_order_.begin(), in_file_order_.end(),
-                   [&](uint32_t a, uint32_t b) {
-                     return entries[a].header_offset < entries[b].header_offset;
-                   });
+  const auto lies_before = [&](uint32_t a, uint32_t b) {
+    return entries[a].header_offset < entries[b].header_offset;
+  };
+  if (!absl::c_is_sorted(in_file_order_, lies_before)) {
+    absl::c_stable_sort(in_file_order_, lies_before);
+  }
   int64_t previous = -1;
   int64_t payload_end = 0;
   bool descriptor = false;
@@ -474,13 +500,13 @@ absl::Status ZipDirectoryReader::CheckDescriptor(int64_t index, int64_t size,
 }
 
 int64_t ZipDirectory::Find(absl::string_view name) const {
-  const auto it =
-      std::lower_bound(by_name_.begin(), by_name_.end(), name,
-                       [this](uint32_t entry, absl::string_view wanted) {
-                         return IsNameBefore(entries_[entry].name, wanted);
-                       });
-  if (it == by_name_.end() || entries_[*it].name != name) return -1;
-  return *it;
+  if (static_cast<int64_t>(name.size()) > kMaxRecordNameBytes) return -1;
+  const uint32_t number =
+      by_name_.Find(name, HashOfName(name, ignores_case_), [this](uint32_t i) {
+        return Candidate{entries_[i].name, ignores_case_};
+      });
+  if (number == TextIndex::kNone || entries_[number].name != name) return -1;
+  return number;
 }
 
 absl::StatusOr<ZipDirectory> ReadZipDirectory(const RandomAccessFile& file,

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/file.h"
+#include "core/text_index.h"
 
 namespace penstock {
 
@@ -38,6 +39,7 @@ class ZipDirectory {
  public:
   // In the order of the central directory, which is torch's too.
   const std::vector<ZipEntry>& entries() const { return entries_; }
+  std::vector<ZipEntry> TakeEntries() && { return std::move(entries_); }
   // Number of the entry with exactly this name, -1 where there is none.
   int64_t Find(absl::string_view name) const;
   // What is unusual but has one meaning.
@@ -47,7 +49,8 @@ class ZipDirectory {
   friend class ZipDirectoryReader;
 
   std::vector<ZipEntry> entries_;
-  std::vector<uint32_t> by_name_;  // entry numbers, by name without case
+  TextIndex by_name_;  // without case where `ignores_case_`
+  bool ignores_case_ = true;
   std::vector<std::string> warnings_;
 };
 
