@@ -75,6 +75,10 @@ class PickleCursor {
   // A length and the string.
   absl::StatusOr<absl::string_view> TakeString(int width);
 
+  // Only in memory: all from the position on, and any position.
+  absl::string_view rest() const { return window_.substr(used_); }
+  void GoTo(size_t position) { used_ = position; }
+
   // For bytes that stay where they are. Only in a file.
   bool in_file() const { return input_.file != nullptr; }
   const PickleInput& input() const { return input_; }

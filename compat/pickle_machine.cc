@@ -135,17 +135,17 @@ PickleMachine::PickleMachine(const PickleInput& input,
     : cursor_(input, limits.max_pickle_bytes, limits.max_string_bytes),
       limits_(limits),
       builder_(limits.max_nodes),
-      resolver_(builder_, around, limits.max_pickle_bytes) {
+      resolver_(builder_, around, limits.max_pickle_bytes),
+      takes_tensors_(input.file == nullptr) {
   builder_.set_strings_by_identity(true);
 }
 
 absl::StatusOr<PickleResult> PickleMachine::Run() && {
-  const OpTable table;
-  for (int64_t opcodes = 0; !stopped_; ++opcodes) {
-    if (opcodes >= limits_.max_opcodes) {
+  for (; !stopped_; ++num_opcodes_) {
+    if (num_opcodes_ >= limits_.max_opcodes) {
       return OverLimit("opcodes", limits_.max_opcodes);
     }
-    PENSTOCK_RETURN_IF_ERROR(Step(table));
+    PENSTOCK_RETURN_IF_ERROR(Step());
   }
   PickleResult result;
   absl::StatusOr<Value> root = std::move(builder_).Finish(Top());
@@ -160,7 +160,8 @@ absl::StatusOr<PickleResult> PickleMachine::Run() && {
   return result;
 }
 
-absl::Status PickleMachine::Step(const OpTable& table) {
+absl::Status PickleMachine::Step() {
+  static const OpTable* const table = new OpTable;
   const size_t position = cursor_.position();
   const absl::StatusOr<uint64_t> code = cursor_.TakeUnsigned(1);
   if (!code.ok()) {
@@ -168,7 +169,7 @@ absl::Status PickleMachine::Step(const OpTable& table) {
                         absl::StrFormat("%s (at byte %d, before any STOP)",
                                         code.status().message(), position));
   }
-  const OpRow* row = table.rows[*code];
+  const OpRow* row = table->rows[*code];
   if (row == nullptr) {
     return Bad("pickle_unknown_opcode",
                absl::StrFormat("%#04x at byte %d", *code, position));

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@
 #include "core/graph_builder.h"
 
 namespace penstock::pickle {
+
+// In the memo: a part of a tensor that was taken in one step (TakeTensor).
+inline constexpr NodeId kLeftOut = kNoNode - 1;
 
 // Runs one pickle, once. Thread-compatible.
 //
@@ -47,7 +51,7 @@ class PickleMachine {
   static const OpRow kRows[];
   struct OpTable;
 
-  absl::Status Step(const OpTable& table);
+  absl::Status Step();
 
   // Proto to ByteArray: what stands in the stream itself.
   absl::Status Proto(int);
@@ -94,6 +98,7 @@ class PickleMachine {
   absl::Status Memoize(int);
   absl::StatusOr<uint32_t> TakeIndex(int width);
   absl::Status Remember(uint32_t index);
+  absl::StatusOr<NodeId> Recall(uint32_t index);
 
   // Containers. The operand of those that come with and without a mark: 1 for
   // the empty or single form, 0 for the marked one.
@@ -125,8 +130,20 @@ class PickleMachine {
   absl::Status CheckCall(NodeId callable, NodeId args) const;
   absl::Status PushCall(NodeId callable, NodeId args);
 
+  // Tensors as torch.save writes them. The function that rebuilds one was just
+  // got, by an opcode at `begin`; nothing: what follows is no such tensor.
+  struct TakenTensor {
+    uint32_t begin;
+    uint32_t end;
+  };
+  std::optional<NodeId> TakeTensor(size_t begin);
+  bool HasRoomForTensor() const;
+  bool FindText(NodeId id, absl::string_view& text) const;
+  absl::Status MakeLeftOut();
+
   PickleCursor cursor_;
   const PickleLimits& limits_;
+  int64_t num_opcodes_ = 0;
   int protocol_ = 0;
   bool stopped_ = false;
 
@@ -142,6 +159,10 @@ class PickleMachine {
   absl::flat_hash_set<NodeId> lent_;
   // Where the memo has tensors that still wait for their state.
   absl::flat_hash_map<NodeId, uint32_t> bare_tensors_;
+
+  bool takes_tensors_;
+  bool is_replaying_ = false;  // in MakeLeftOut
+  std::vector<TakenTensor> taken_;
 
   std::vector<std::string> globals_;
   absl::flat_hash_set<std::string> seen_globals_;

@@ -43,6 +43,11 @@ absl::Status PickleMachine::Remember(uint32_t index) {
   PENSTOCK_RETURN_IF_ERROR(Need(1));
   if (resolver_.IsBareTensor(Top())) bare_tensors_[Top()] = index;
   if (index < memo_.size()) {
+    if (is_replaying_ && memo_[index] != kLeftOut) {
+      stack_.back() = memo_[index];  // the very object, of which there is one
+      return absl::OkStatus();
+    }
+    if (!is_replaying_) PENSTOCK_RETURN_IF_ERROR(MakeLeftOut());
     memo_[index] = Top();
     return absl::OkStatus();
   }
@@ -69,22 +74,29 @@ absl::Status PickleMachine::Memoize(int) {
   return Remember(static_cast<uint32_t>(memo_.size() + sparse_memo_.size()));
 }
 
-absl::Status PickleMachine::Get(int width) {
-  PENSTOCK_ASSIGN_OR_RETURN(const uint32_t index, TakeIndex(width));
-  NodeId id;
+absl::StatusOr<NodeId> PickleMachine::Recall(uint32_t index) {
   if (index < memo_.size()) {
-    id = memo_[index];
-  } else {
-    const auto found = sparse_memo_.find(index);
-    if (found == sparse_memo_.end()) {
-      return Bad("pickle_memo", absl::StrFormat("nothing is at %d", index));
-    }
-    id = found->second;
+    if (memo_[index] == kLeftOut) PENSTOCK_RETURN_IF_ERROR(MakeLeftOut());
+    return memo_[index];
   }
+  const auto found = sparse_memo_.find(index);
+  if (found != sparse_memo_.end()) return found->second;
+  return Bad("pickle_memo", absl::StrFormat("nothing is at %d", index));
+}
+
+absl::Status PickleMachine::Get(int width) {
+  const size_t begin = cursor_.position() - 1;
+  PENSTOCK_ASSIGN_OR_RETURN(const uint32_t index, TakeIndex(width));
+  PENSTOCK_ASSIGN_OR_RETURN(const NodeId id, Recall(index));
   if (IsLent(id)) {
     return Bad("pickle_memo",
                absl::StrFormat("the bytes of a storage, at %d, are used twice",
                                index));
+  }
+  if (resolver_.RebuildsTensor(id)) {
+    if (const std::optional<NodeId> tensor = TakeTensor(begin)) {
+      return Push(*tensor);
+    }
   }
   return Push(id);
 }

@@ -108,7 +108,15 @@ std::optional<PickleResolver::Meaning> PickleResolver::MeaningOf(
 void PickleResolver::NoteGlobal(NodeId global, GlobalName name) {
   if (const std::optional<Meaning> meaning = MeaningOf(name)) {
     meanings_.emplace(global, *meaning);
+    if (meaning->role == Role::kRebuildTensorV2) rebuild_tensor_ = global;
   }
+}
+
+bool PickleResolver::IsOrderedDict(NodeId id) const {
+  if (builder_.kind(id) != NodeKind::kGlobal) return false;
+  const absl::Span<const NodeId> names = builder_.children(id);
+  return builder_.AsBytes(names[0]) == "collections" &&
+         builder_.AsBytes(names[1]) == "OrderedDict";
 }
 
 std::optional<PickleResolver::Meaning> PickleResolver::FindMeaning(

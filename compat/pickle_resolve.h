@@ -51,8 +51,9 @@ struct StorageReference {
 };
 
 // Gives the storage of a reference, with its location set and of exactly
-// size_bytes, of the view's where there is one. Called once for each key, and
-// once for each view's key, by then its `key` has had its call.
+// size_bytes, of the view's where there is one. Called once for each key (again
+// where that failed), and once for each view's key, by then its `key` has had
+// its call.
 using StorageResolver =
     std::function<absl::StatusOr<std::shared_ptr<const Storage>>(
         const StorageReference&)>;
@@ -136,6 +137,30 @@ class PickleResolver {
   // Errors: as Call.
   absl::StatusOr<std::optional<NodeId>> BareTensorWith(NodeId state);
 
+  struct KnownStorage {
+    std::string key;
+    bool key_is_int;
+    std::shared_ptr<const Storage> storage;
+    DType dtype;  // kUInt8 where untyped
+  };
+  // The parts of ('storage', class, key, location, count).
+  struct StorageParts {
+    NodeId word;
+    NodeId type;
+    absl::string_view key;
+    absl::string_view location;
+    int64_t count;
+  };
+  // What PersistentObject finds for it in a zip file, without a node; valid
+  // until the next one is known. Null for other pickles, and for every error,
+  // which PersistentObject will say again.
+  const KnownStorage* FindStorage(const StorageParts& parts);
+
+  // True for torch._utils._rebuild_tensor_v2, as it was last named.
+  bool RebuildsTensor(NodeId id) const { return id == rebuild_tensor_; }
+  // True for the global collections.OrderedDict.
+  bool IsOrderedDict(NodeId id) const;
+
   // pickle_type for what Python cannot hash: it can be no key nor in a set.
   absl::Status CheckHashable(NodeId id) const;
 
@@ -162,12 +187,6 @@ class PickleResolver {
   struct Meaning {
     Role role;
     DType dtype = DType::kUInt8;
-  };
-  struct KnownStorage {
-    std::string key;
-    bool key_is_int;
-    std::shared_ptr<const Storage> storage;
-    DType dtype;  // kUInt8 where untyped
   };
   // A storage node that is a part of another storage.
   struct KnownView {
@@ -213,6 +232,10 @@ class PickleResolver {
   absl::StatusOr<NodeId> TarObject(NodeId id);
   absl::StatusOr<NodeId> ClassWithSource(absl::Span<const NodeId> parts);
   absl::StatusOr<StorageReference> ParseReference(const Args& id) const;
+  // Its dtype; false where it is no storage class.
+  bool TakeStorageClass(NodeId id, StorageReference& reference) const;
+  static absl::Status CountBytes(StorageReference& reference);
+  static absl::string_view KeyProblem(absl::string_view key);
   absl::StatusOr<std::optional<StorageView>> ParseView(
       NodeId id, const StorageReference& root) const;
   absl::string_view known_key(uint32_t number) const {
@@ -230,8 +253,12 @@ class PickleResolver {
   const PickleSurroundings& around_;
   int64_t made_bytes_left_;
   absl::flat_hash_map<NodeId, Meaning> meanings_;
+  NodeId rebuild_tensor_ = kNoNode;
   std::vector<KnownStorage> known_storages_;
-  TextIndex known_keys_;  // of known_storages_
+  // The first have the keys "0", "1", "2"..., as torch has it; of the rest,
+  // known_keys_ knows.
+  uint32_t num_in_order_ = 0;
+  TextIndex known_keys_;
   absl::node_hash_map<std::string, KnownView> known_views_;
   absl::flat_hash_map<NodeId, const KnownView*> views_;  // by storage node
   absl::flat_hash_map<NodeId, NestedStorage> lent_;      // by bytes node

@@ -22,6 +22,21 @@ absl::Status Bad(absl::string_view name, absl::string_view text) {
   return absl::DataLossError(absl::StrCat(name, ": ", text));
 }
 
+// Of "0", "1", "2"... as torch counts them.
+std::optional<uint32_t> NumberOfKey(absl::string_view key) {
+  constexpr size_t kMaxDigits = 9;
+  if (key.empty() || key.size() > kMaxDigits ||
+      (key[0] == '0' && key.size() > 1)) {
+    return std::nullopt;
+  }
+  uint32_t number = 0;
+  for (const char c : key) {
+    if (!absl::ascii_isdigit(c)) return std::nullopt;
+    number = 10 * number + static_cast<uint32_t>(c - '0');
+  }
+  return number;
+}
+
 }  // namespace
 
 bool PickleResolver::OpensFiles(NodeId id) const {
@@ -142,6 +157,8 @@ absl::StatusOr<NodeId> PickleResolver::TarObject(NodeId id) {
 
 const PickleResolver::KnownStorage* PickleResolver::FindKnown(
     absl::string_view key) const {
+  const std::optional<uint32_t> place = NumberOfKey(key);
+  if (place && *place < num_in_order_) return &known_storages_[*place];
   const uint32_t number =
       known_keys_.Find(key, [this](uint32_t i) { return known_key(i); });
   return number == TextIndex::kNone ? nullptr : &known_storages_[number];
@@ -161,8 +178,12 @@ absl::StatusOr<const PickleResolver::KnownStorage*> PickleResolver::Know(
     const auto number = static_cast<uint32_t>(known_storages_.size());
     known_storages_.push_back(
         {reference.key, reference.key_is_int, std::move(storage), dtype});
-    known_keys_.Insert(reference.key, number,
-                       [this](uint32_t i) { return known_key(i); });
+    if (number == num_in_order_ && NumberOfKey(reference.key) == number) {
+      ++num_in_order_;
+    } else {
+      known_keys_.Insert(reference.key, number,
+                         [this](uint32_t i) { return known_key(i); });
+    }
     known = &known_storages_.back();
   }
   const KnownStorage& found = *known;
@@ -273,10 +294,7 @@ absl::StatusOr<StorageReference> PickleResolver::ParseReference(
   if (Text(id[0]) != "storage") {
     return Bad("persid_bad", "the first word is not 'storage'");
   }
-  const std::optional<Meaning> meaning = FindMeaning(id[1]);
-  if (meaning && meaning->role == Role::kStorageClass) {
-    reference.dtype = meaning->dtype;
-  } else if (!meaning || meaning->role != Role::kUntypedStorage) {
+  if (!TakeStorageClass(id[1], reference)) {
     return Bad("persid_bad", "the second part is no storage class of torch");
   }
   PENSTOCK_ASSIGN_OR_RETURN(reference.key, StorageKey(id[2]));
@@ -294,6 +312,20 @@ absl::StatusOr<StorageReference> PickleResolver::ParseReference(
     return Bad("persid_bad", "the element count is no int");
   }
   reference.num_elements = builder_.AsInt(id[4]);
+  PENSTOCK_RETURN_IF_ERROR(CountBytes(reference));
+  return reference;
+}
+
+bool PickleResolver::TakeStorageClass(NodeId id,
+                                      StorageReference& reference) const {
+  const std::optional<Meaning> meaning = FindMeaning(id);
+  if (!meaning) return false;
+  if (meaning->role == Role::kStorageClass) reference.dtype = meaning->dtype;
+  return meaning->role == Role::kStorageClass ||
+         meaning->role == Role::kUntypedStorage;
+}
+
+absl::Status PickleResolver::CountBytes(StorageReference& reference) {
   if (reference.num_elements < 0) {
     return Bad("storage_size",
                absl::StrFormat("storage %s has %d elements", reference.key,
@@ -311,7 +343,25 @@ absl::StatusOr<StorageReference> PickleResolver::ParseReference(
                         reference.num_elements, element_bytes));
   }
   reference.size_bytes = *size;
-  return reference;
+  return absl::OkStatus();
+}
+
+const PickleResolver::KnownStorage* PickleResolver::FindStorage(
+    const StorageParts& parts) {
+  StorageReference reference;
+  if (around_.persistent_ids != PersistentIds::kZip ||
+      !TakeStorageClass(parts.type, reference) ||
+      builder_.kind(parts.word) != NodeKind::kStr ||
+      builder_.AsBytes(parts.word) != "storage" ||
+      !KeyProblem(parts.key).empty() || parts.location.size() > kMaxKeyBytes) {
+    return nullptr;
+  }
+  reference.key = std::string(parts.key);
+  reference.location = std::string(parts.location);
+  reference.num_elements = parts.count;
+  if (!CountBytes(reference).ok()) return nullptr;
+  const absl::StatusOr<const KnownStorage*> known = Know(reference);
+  return known.ok() ? *known : nullptr;
 }
 
 absl::StatusOr<std::string> PickleResolver::StorageKey(NodeId id) const {
@@ -319,16 +369,22 @@ absl::StatusOr<std::string> PickleResolver::StorageKey(NodeId id) const {
     return absl::StrCat(builder_.AsInt(id));
   }
   const std::optional<std::string> key = Text(id);
-  if (!key || key->empty() || key->size() > kMaxKeyBytes) {
-    return Bad("persid_bad", "the storage key is no short text");
-  }
-  constexpr absl::string_view kForbidden("/\\\0", 3);
-  if (absl::string_view(*key).find_first_of(kForbidden) !=
-          absl::string_view::npos ||
-      absl::StrContains(*key, "..")) {
-    return Bad("persid_bad", "the storage key has a separator or '..' in it");
+  const absl::string_view problem = KeyProblem(key ? *key : "");
+  if (!problem.empty()) {
+    return Bad("persid_bad", absl::StrCat("the storage key ", problem));
   }
   return *key;
+}
+
+// Empty where there is none.
+absl::string_view PickleResolver::KeyProblem(absl::string_view key) {
+  constexpr absl::string_view kForbidden("/\\\0", 3);
+  if (key.empty() || key.size() > kMaxKeyBytes) return "is no short text";
+  if (key.find_first_of(kForbidden) != absl::string_view::npos ||
+      absl::StrContains(key, "..")) {
+    return "has a separator or '..' in it";
+  }
+  return "";
 }
 
 }  // namespace penstock::pickle
