@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -9,12 +10,15 @@
 #include "codec/auto_codec.h"
 #include "codec/derived_source.h"
 #include "codec/native_sink.h"
+#include "compat/file_scan.h"
 #include "compat/foreign_sink.h"
 #include "compat/layout_sink.h"
 #include "compat/legacy_sink.h"
+#include "compat/native_scan.h"
 #include "compat/npz_sink.h"
 #include "compat/origin.h"
 #include "compat/pt_sink.h"
+#include "compat/scan.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -209,8 +213,43 @@ bool CanRestore(const WriteJob& job) {
   return wanted == original || (wanted == Format::kPt && IsTorch(original));
 }
 
+// Of what a scan of the given back file found; empty where nothing is
+// dangerous.
+std::string WarningOf(const ScanReport& scanned) {
+  if (scanned.level != ScanLevel::kDangerous) return "";
+  std::string what = "something dangerous";
+  for (const ScanFinding& finding : scanned.findings) {
+    if (finding.level != ScanLevel::kDangerous) continue;
+    what =
+        finding.kind == ScanKind::kGlobal
+            ? absl::StrCat(finding.module, ".", finding.name,
+                           finding.called_by.empty() ? ", named" : ", called")
+            : finding.reason;
+    if (!finding.record.empty()) absl::StrAppend(&what, " in ", finding.record);
+    break;
+  }
+  return absl::StrCat(
+      "the file given back is dangerous: Python's pickle would "
+      "run it (",
+      what, "); `penstock scan` lists all of it");
+}
+
+void WarnOfDanger(const WriteJob& job, SaveReport& report) {
+  ScanLimits limits;
+  limits.files = job.options.run.files;
+  limits.temporary_directory = job.options.run.temporary_directory;
+  const absl::StatusOr<ScanReport> scanned =
+      ScanOrigin(*job.opened->native, limits);
+  std::string warning =
+      scanned.ok() ? WarningOf(*scanned)
+                   : absl::StrCat("the file given back was not scanned: ",
+                                  scanned.status().message());
+  if (!warning.empty()) report.warnings.push_back(std::move(warning));
+}
+
 absl::Status Restore(const WriteJob& job, WritableFile& file,
                      SaveReport& report) {
+  WarnOfDanger(job, report);
   PENSTOCK_ASSIGN_OR_RETURN(FileLayout layout,
                             LayOutOrigin(*job.opened->native));
   PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<LayoutSink> sink,
