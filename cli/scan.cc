@@ -73,16 +73,11 @@ int ExitCodeOf(const Scanned& scanned, const Flags& flags) {
     return absl::IsCancelled(scanned.report.status()) ? kExitInterrupted
                                                       : kExitError;
   }
-  int exit_code = kExitOk;
-  if (scanned.report->unseen) exit_code = kExitError;
-  for (const ScanFinding& finding : scanned.report->findings) {
-    if (finding.level == ScanLevel::kDangerous ||
-        (finding.level == ScanLevel::kUnknown && flags.fail_on == "unknown")) {
-      return kExitFinding;
-    }
+  if (scanned.report->level == ScanLevel::kDangerous ||
+      (scanned.report->unknown && flags.fail_on == "unknown")) {
+    return kExitFinding;
   }
-  return scanned.report->level == ScanLevel::kDangerous ? kExitFinding
-                                                        : exit_code;
+  return scanned.report->unseen ? kExitError : kExitOk;
 }
 
 int Worse(int a, int b) {

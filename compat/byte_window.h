@@ -33,6 +33,13 @@ class ByteWindow {
     return absl::string_view(bytes_).substr(offset - begin_, size);
   }
 
+  // As Get(offset, least), and of what is held behind it up to `most`: who
+  // wants as much as there is does not read it again for each byte further.
+  absl::string_view GetAhead(int64_t offset, int64_t least, int64_t most) {
+    if (Get(offset, least).empty()) return {};
+    return absl::string_view(bytes_).substr(offset - begin_, most);
+  }
+
   const RandomAccessFile& file() const { return file_; }
   int64_t file_bytes() const { return file_.size_bytes(); }
   int64_t window_bytes() const { return window_bytes_; }

@@ -34,6 +34,7 @@ constexpr Magic kMagics[] = {
                  6),
      FileKind::kXz},
     {string_view("\x28\xb5\x2f\xfd", 4), FileKind::kZstd},
+    {"\x04\x22\x4d\x18", FileKind::kLz4},
     {"7z\xbc\xaf\x27\x1c", FileKind::kSevenZip},
     {"Rar!\x1a\x07", FileKind::kRar},
     {"version https://git-lfs", FileKind::kLfsPointer},
@@ -97,6 +98,14 @@ bool IsSafetensors(string_view head) {
   }
   const string_view header = absl::StripLeadingAsciiWhitespace(head.substr(8));
   return absl::StartsWith(header, "{");
+}
+
+// Its header has no magic: the usual properties, a dictionary of 64 KiB to
+// 4 GiB - 1 and a size that is not known.
+bool IsLzma(string_view head) {
+  return absl::StartsWith(head, string_view("\x5d\0\0", 3)) &&
+         head.size() > 13 && (head[3] != '\0' || head[4] != '\0') &&
+         head.substr(5, 8) == "\xff\xff\xff\xff\xff\xff\xff\xff";
 }
 
 // A name of Python, with dots, up to a newline, taken off the front.
@@ -229,6 +238,8 @@ constexpr KindText kTexts[] = {
     {"bzip2", "compressed as a whole (bzip2)", "decompress it first: bzip2 -d"},
     {"xz", "compressed as a whole (xz)", "decompress it first: xz -d"},
     {"zstd", "compressed as a whole (zstd)", "decompress it first: zstd -d"},
+    {"lz4", "compressed as a whole (lz4)", "decompress it first: lz4 -d"},
+    {"lzma", "compressed as a whole (lzma)", "decompress it first: xz -d"},
     {"7z", "a 7z archive", "unpack it first: 7z x"},
     {"rar", "a RAR archive", "unpack it first: unrar x"},
     {"empty", "the file is empty",
@@ -274,6 +285,7 @@ FileKind KindOf(string_view head, int64_t file_bytes) {
     if (absl::StartsWith(head, magic.bytes)) return magic.kind;
   }
   if (IsTar(head)) return FileKind::kTar;
+  if (IsLzma(head)) return FileKind::kLzma;
   if (IsLegacyStream(head)) return FileKind::kLegacyStream;
   if (head.size() >= 8 && head.substr(4, 4) == "PTMF") {
     return FileKind::kFlatBuffer;

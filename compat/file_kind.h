@@ -35,6 +35,8 @@ enum class FileKind {
   kBzip2,
   kXz,
   kZstd,
+  kLz4,
+  kLzma,  // without xz's container
   kSevenZip,
   kRar,
   // What comes instead of a file that one wanted.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -11,11 +13,13 @@
 #include "compat/file_kind.h"
 #include "compat/pickle_traces.h"
 #include "compat/pickle_walk.h"
+#include "compat/scan_start.h"
 #include "compat/spool.h"
 #include "compat/sub_file.h"
 #include "compat/tar_reader.h"
 #include "compat/tolerant_inflate.h"
 #include "compat/zip_survey.h"
+#include "core/bytes.h"
 #include "core/glob.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
@@ -27,6 +31,8 @@ using ::absl::string_view;
 
 constexpr int64_t kWindowBytes = 1 << 20;
 constexpr int64_t kNamesWindowBytes = 4 << 10;
+// Looked for traces in at once, at least.
+constexpr int64_t kLeastAhead = 64 << 10;
 // Decoded texts of pickles that are files of their own.
 constexpr int64_t kMaxDecodedBytes = 128 << 20;
 // Of walking, for each byte of a file: honest files take less than two.
@@ -34,12 +40,22 @@ constexpr int64_t kBudgetPerByte = 16;
 constexpr int64_t kFreeBudget = 1 << 20;
 // Magic number, version, system, object, keys: what torch reads.
 constexpr int kLegacyPickles = 5;
+// The first of them.
+constexpr string_view kLegacyMagic(
+    "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
+constexpr int64_t kEndRecordBytes = 22;
+// What one more file within files costs at least.
+constexpr int64_t kInnerCost = 4 << 10;
+// So much decides whether a pickle that breaks off could be text.
+constexpr int64_t kTextBytes = 4 << 10;
 
 // What all the files within a file share.
 struct Shared {
   const ScanLimits& limits;
   FileSystem& files;
   int64_t inflated_left;
+  int64_t inner_left;
+  bool told_inner = false;
   ScanReport report;
 
   bool IsAccepted(const ScanFinding& finding) const {
@@ -60,6 +76,7 @@ struct Shared {
     }
     report.level = std::max(report.level, finding.level);
     report.unseen = report.unseen || finding.level == ScanLevel::kUnseen;
+    report.unknown = report.unknown || finding.level == ScanLevel::kUnknown;
     if (static_cast<int64_t>(report.findings.size()) >= kMaxScanFindings) {
       ++report.num_left_out;
       return;
@@ -68,66 +85,22 @@ struct Shared {
   }
 };
 
-// Bytes [begin, end) that a program would take for a file of its own.
-struct Start {
-  int64_t begin = 0;
-  int64_t end = 0;
-  std::string name;
-  int method = 0;
-  bool flagged = false;    // as encrypted
-  bool encrypted = false;  // in earnest
-};
-
-Start StartOf(const ZipRecordSeen& record, int64_t file_bytes) {
-  Start start;
-  start.begin = record.data_begin;
-  start.end =
-      record.stored_bytes > 0
-          ? std::min(file_bytes, record.data_begin + record.stored_bytes)
-          : file_bytes;
-  start.name = record.name;
-  start.method = record.method;
-  start.flagged = (record.flags & 1) != 0;
-  start.encrypted = record.encrypted();
-  return start;
-}
-
-bool IsNamedPickle(string_view name) {
-  for (const string_view ending : {".pkl", ".pickle", ".debug_pkl"}) {
-    if (absl::EndsWithIgnoreCase(name, ending)) return true;
-  }
-  // Members of torch's tar files.
-  return name == "sys_info" || name == "pickle" || name == "storages" ||
-         name == "tensors";
-}
-
-// The offset behind the header of a .npy, which `head` begins with.
-int64_t NpyHeaderBytes(string_view head) {
-  if (head.size() < 12) return 0;
-  const auto at = [&](size_t i) {
-    return int64_t{static_cast<uint8_t>(head[i])};
-  };
-  if (at(6) == 1) return 10 + at(8) + (at(9) << 8);
-  return 12 + at(8) + (at(9) << 8) + (at(10) << 16) + (at(11) << 24);
-}
-
-bool IsZlib(string_view head) {
-  return head.size() >= 2 && (head[0] & 0x0F) == 8 && (head[0] & 0x80) == 0 &&
-         (static_cast<uint8_t>(head[0]) * 256 + static_cast<uint8_t>(head[1])) %
-                 31 ==
-             0 &&
-         head[0] == 0x78;
+// Whether arrays are as long as the walk took them for is not sure.
+int64_t SeenUpTo(const PickleWalk& walk) {
+  return walk.first_array < 0 ? walk.end : walk.first_array;
 }
 
 // One file, or one within another.
 class BlobScan {
  public:
+  // `trust`: in a pickle that begins it, whatever it looks like.
   BlobScan(Shared& shared, std::shared_ptr<const RandomAccessFile> file,
-           std::string path, int depth)
+           std::string path, int depth, WalkTrust trust)
       : shared_(shared),
         file_(std::move(file)),
         path_(std::move(path)),
         depth_(depth),
+        trust_(trust),
         window_(*file_, kWindowBytes),
         names_(*file_, kNamesWindowBytes),
         budget_(kFreeBudget + kBudgetPerByte * file_->size_bytes()) {}
@@ -138,35 +111,42 @@ class BlobScan {
   void FindStarts();
   absl::Status Sweep();
   absl::Status SweepTo(int64_t end);
+  std::pair<int64_t, int64_t> TensorFrom(int64_t offset) const;
   absl::Status Follow(int64_t offset);
   absl::Status FollowHeader(int64_t offset);
   absl::Status FollowDirectory(int64_t offset);
-  absl::Status Anchor(const Start& start);
-  absl::StatusOr<bool> Unpack(const Start& start, string_view head);
-  absl::Status Chain(int64_t begin, const Start& start, WalkTrust trust,
+  absl::Status FollowLegacy(int64_t offset);
+  PickleWalk Walk(int64_t begin);
+  bool Believes(const PickleWalk& walk, const ScanStart& start,
+                WalkTrust trust);
+  absl::Status Anchor(const ScanStart& start);
+  absl::StatusOr<bool> Unpack(const ScanStart& start, string_view head);
+  absl::Status Chain(int64_t begin, const ScanStart& start, WalkTrust trust,
                      int num_trusted);
-  absl::Status Commit(const PickleWalk& walk, const Start& start);
-  absl::Status ScanPayload(const PickleText& text, const Start& start);
+  absl::Status Commit(const PickleWalk& walk, const ScanStart& start);
+  absl::Status ScanPayload(const PickleText& text, const ScanStart& start);
   absl::Status Inflate(int64_t offset, DeflateWrapping wrapping,
-                       const Start& start, bool& something);
+                       const ScanStart& start, bool& something);
   absl::Status ScanInner(std::shared_ptr<const RandomAccessFile> file,
-                         string_view name);
+                         string_view name,
+                         WalkTrust trust = WalkTrust::kAnchored);
   void AddSurvey(const ZipSurvey& survey);
-  void Unseen(const Start& start, string_view reason);
+  void Unseen(const ScanStart& start, string_view reason);
   std::string PathOf(string_view name) const;
-  const Start& StartBefore(int64_t offset) const;
+  const ScanStart& StartBefore(int64_t offset) const;
   int64_t end() const { return file_->size_bytes(); }
 
   Shared& shared_;
   const std::shared_ptr<const RandomAccessFile> file_;
   const std::string path_;
   const int depth_;
+  const WalkTrust trust_;
   ByteWindow window_;
   ByteWindow names_;
   int64_t budget_;
   bool told_budget_ = false;
 
-  std::vector<Start> starts_;                 // ascending
+  std::vector<ScanStart> starts_;             // ascending
   absl::flat_hash_set<int64_t> headers_;      // local ones that were seen
   absl::flat_hash_set<int64_t> directories_;  // end records, likewise
   // Twice where it began, plus one for what was inflated.
@@ -180,7 +160,7 @@ std::string BlobScan::PathOf(string_view name) const {
   return absl::StrCat(path_, "!", name);
 }
 
-void BlobScan::Unseen(const Start& start, string_view reason) {
+void BlobScan::Unseen(const ScanStart& start, string_view reason) {
   ScanFinding finding;
   finding.kind = ScanKind::kUnseen;
   finding.level = ScanLevel::kUnseen;
@@ -211,18 +191,27 @@ void BlobScan::FindStarts() {
   }
   if (KindOf(head, end()) == FileKind::kTar) {
     const auto members = ReadTarDirectory(*file_);
-    // Of one that is damaged, the sweep finds what there is.
-    if (members.ok()) {
+    if (!members.ok()) {
+      Unseen({0, 0, ""}, "a damaged tar file: not all its members are known");
+    } else {
       for (const TarMember& member : *members) {
         starts_.push_back(
             {member.offset, member.offset + member.size_bytes, member.name});
       }
     }
   }
+  if (!directories_.empty()) {
+    // What follows the last end record and its comment.
+    const int64_t last = *absl::c_max_element(directories_);
+    const string_view record = window_.Get(last, kEndRecordBytes);
+    const int64_t behind =
+        last + kEndRecordBytes + LoadLittleEndian<uint16_t>(record.data() + 20);
+    if (behind < end()) starts_.push_back({behind, end(), "(behind the zip)"});
+  }
   starts_.push_back({0, end(), ""});
   std::stable_sort(
       starts_.begin(), starts_.end(),
-      [](const Start& a, const Start& b) { return a.begin < b.begin; });
+      [](const ScanStart& a, const ScanStart& b) { return a.begin < b.begin; });
 }
 
 absl::Status BlobScan::Run() {
@@ -233,11 +222,21 @@ absl::Status BlobScan::Run() {
 }
 
 // The last start that begins at or before `offset`.
-const Start& BlobScan::StartBefore(int64_t offset) const {
+const ScanStart& BlobScan::StartBefore(int64_t offset) const {
   const auto behind = std::upper_bound(
       starts_.begin(), starts_.end(), offset,
-      [](int64_t at, const Start& start) { return at < start.begin; });
+      [](int64_t at, const ScanStart& start) { return at < start.begin; });
   return *(behind - 1);
+}
+
+// The first range of ScanLimits::tensors that ends behind `offset`.
+std::pair<int64_t, int64_t> BlobScan::TensorFrom(int64_t offset) const {
+  const auto& tensors = shared_.limits.tensors;
+  const auto range = std::upper_bound(
+      tensors.begin(), tensors.end(), offset,
+      [](int64_t at, const auto& one) { return at < one.second; });
+  if (depth_ > 0 || range == tensors.end()) return {INT64_MAX, INT64_MAX};
+  return *range;
 }
 
 absl::Status BlobScan::Sweep() {
@@ -245,7 +244,9 @@ absl::Status BlobScan::Sweep() {
     position_ = std::max(position_, starts_[i].begin);
     // What a pickle has swallowed begins all the same.
     const int64_t next = i + 1 < starts_.size() ? starts_[i + 1].begin : end();
-    PENSTOCK_RETURN_IF_ERROR(Anchor(starts_[i]));
+    if (TensorFrom(starts_[i].begin).first > starts_[i].begin) {
+      PENSTOCK_RETURN_IF_ERROR(Anchor(starts_[i]));
+    }
     position_ = std::min(position_, next);
     PENSTOCK_RETURN_IF_ERROR(SweepTo(next));
   }
@@ -254,20 +255,17 @@ absl::Status BlobScan::Sweep() {
 
 absl::Status BlobScan::SweepTo(int64_t limit) {
   limit = std::min(limit, end());
-  const auto& tensors = shared_.limits.tensors;
   while (position_ < limit) {
-    int64_t stop = limit;
-    if (depth_ == 0 && !tensors.empty()) {
-      const auto behind = std::upper_bound(
-          tensors.begin(), tensors.end(), position_,
-          [](int64_t at, const auto& range) { return at < range.second; });
-      if (behind != tensors.end() && behind->first <= position_) {
-        position_ = std::min(limit, behind->second);
-        continue;
-      }
-      if (behind != tensors.end()) stop = std::min(stop, behind->first);
+    const auto [tensor_begin, tensor_end] = TensorFrom(position_);
+    if (tensor_begin <= position_) {
+      position_ = std::min(limit, tensor_end);
+      continue;
     }
-    const string_view bytes = window_.Get(position_, kWindowBytes);
+    const int64_t stop = std::min(limit, tensor_begin);
+    const string_view bytes = window_.GetAhead(
+        position_,
+        std::min(stop - position_ + int64_t{kTraceBytes}, kLeastAhead),
+        kWindowBytes);
     if (bytes.empty()) break;
     const int64_t size = static_cast<int64_t>(bytes.size());
     // Near the end of the window too little is seen ahead.
@@ -293,6 +291,9 @@ absl::Status BlobScan::Follow(int64_t offset) {
   const string_view ahead = window_.Get(offset, 4);
   if (absl::StartsWith(ahead, "PK\3")) return FollowHeader(offset);
   if (absl::StartsWith(ahead, "PK\5")) return FollowDirectory(offset);
+  if (window_.Get(offset, kLegacyMagic.size()) == kLegacyMagic) {
+    return FollowLegacy(offset);
+  }
   if (budget_ <= 0) {
     if (!told_budget_) {
       Unseen(StartBefore(offset),
@@ -301,9 +302,11 @@ absl::Status BlobScan::Follow(int64_t offset) {
     told_budget_ = true;
     return absl::OkStatus();
   }
-  const PickleWalk walk = PickleWalker(window_, names_, budget_).Walk(offset);
-  if (!IsBelievable(walk, WalkTrust::kFound)) return absl::OkStatus();
-  if (walk.how == PickleWalk::End::kStop) position_ = walk.end;
+  const PickleWalk walk = Walk(offset);
+  if (!Believes(walk, StartBefore(offset), WalkTrust::kFound)) {
+    return absl::OkStatus();
+  }
+  if (walk.how == PickleWalk::End::kStop) position_ = SeenUpTo(walk);
   return Commit(walk, StartBefore(offset));
 }
 
@@ -334,7 +337,28 @@ absl::Status BlobScan::FollowDirectory(int64_t offset) {
   return absl::OkStatus();
 }
 
-absl::Status BlobScan::Anchor(const Start& start) {
+// Programs save several checkpoints into one stream.
+absl::Status BlobScan::FollowLegacy(int64_t offset) {
+  if (!anchored_.insert(2 * offset).second) return absl::OkStatus();
+  return Chain(offset, StartBefore(offset), WalkTrust::kSure, kLegacyPickles);
+}
+
+PickleWalk BlobScan::Walk(int64_t begin) {
+  return WalkBothWays(window_, names_, budget_, begin);
+}
+
+bool BlobScan::Believes(const PickleWalk& walk, const ScanStart& start,
+                        WalkTrust trust) {
+  const int64_t size =
+      std::min({walk.end + 1 - walk.begin, start.end - walk.begin, kTextBytes});
+  return IsBelievable(
+      walk, trust,
+      walk.findings.empty() || IsText(window_.Get(walk.begin, size))
+          ? WalkedOver::kText
+          : WalkedOver::kBytes);
+}
+
+absl::Status BlobScan::Anchor(const ScanStart& start) {
   const bool packed = start.method != 0;
   if (start.begin >= end() ||
       !anchored_.insert(2 * start.begin + (packed ? 1 : 0)).second) {
@@ -344,7 +368,7 @@ absl::Status BlobScan::Anchor(const Start& start) {
       start.begin, std::min<int64_t>(512, start.end - start.begin)));
   PENSTOCK_ASSIGN_OR_RETURN(const bool done, Unpack(start, head));
   if (done) return absl::OkStatus();
-  WalkTrust trust = WalkTrust::kAnchored;
+  WalkTrust trust = start.begin == 0 ? trust_ : WalkTrust::kAnchored;
   const FileKind kind = KindOf(head, start.end - start.begin);
   // Bytes that are packed are no pickle as they lie, whatever their name.
   if (!packed && (IsNamedPickle(start.name) ||
@@ -355,16 +379,23 @@ absl::Status BlobScan::Anchor(const Start& start) {
   // As a pickle it would begin with a persistent id, which only a program that
   // knows such ids goes beyond.
   if (kind == FileKind::kZip) return absl::OkStatus();
+  if (kind == FileKind::kTar) {
+    // The name of its first member is the beginning of a pickle, or of none.
+    const PickleWalk walk = Walk(start.begin);
+    return Believes(walk, start, WalkTrust::kFound) ? Commit(walk, start)
+                                                    : absl::OkStatus();
+  }
   if (kind == FileKind::kNpy) {
     return Chain(start.begin + NpyHeaderBytes(head), start,
-                 absl::StrContains(head, "O'") ? WalkTrust::kSure : trust, 1);
+                 MayHoldObjects(head) ? WalkTrust::kSure : trust, 1);
   }
   return Chain(start.begin, start, trust,
                kind == FileKind::kLegacyStream ? kLegacyPickles : 1);
 }
 
 // True where what is there is another file, which has been scanned.
-absl::StatusOr<bool> BlobScan::Unpack(const Start& start, string_view head) {
+absl::StatusOr<bool> BlobScan::Unpack(const ScanStart& start,
+                                      string_view head) {
   if (start.encrypted) {
     Unseen(start, "encrypted");
     return true;
@@ -396,7 +427,10 @@ absl::StatusOr<bool> BlobScan::Unpack(const Start& start, string_view head) {
   switch (kind) {
     case FileKind::kZip:
     case FileKind::kTar:
-      if (is_whole) return false;
+      // Behind an empty record the next one begins.
+      if (is_whole || (start.empty && headers_.contains(start.begin))) {
+        return false;
+      }
       position_ = std::max(position_, start.end);
       PENSTOCK_RETURN_IF_ERROR(
           ScanInner(std::make_shared<SubFile>(file_, start.begin,
@@ -404,8 +438,13 @@ absl::StatusOr<bool> BlobScan::Unpack(const Start& start, string_view head) {
                     start.name));
       return true;
     case FileKind::kBzip2:
+      // Its three bytes begin many a tensor.
+      if (!is_whole && !IsBzip2Block(head)) return false;
+      [[fallthrough]];
     case FileKind::kXz:
     case FileKind::kZstd:
+    case FileKind::kLz4:
+    case FileKind::kLzma:
     case FileKind::kSevenZip:
     case FileKind::kRar:
       Unseen(start, absl::StrCat(TextOf(kind).what, ": ", TextOf(kind).advice));
@@ -421,10 +460,10 @@ absl::StatusOr<bool> BlobScan::Unpack(const Start& start, string_view head) {
 }
 
 absl::Status BlobScan::Inflate(int64_t offset, DeflateWrapping wrapping,
-                               const Start& start, bool& something) {
+                               const ScanStart& start, bool& something) {
   Spool spool(shared_.files, shared_.limits.temporary_directory);
   bool too_much = false;
-  const absl::StatusOr<bool> inflated = InflateTolerantly(
+  const absl::StatusOr<InflateEnd> inflated = InflateTolerantly(
       *file_, offset, wrapping, [&](absl::Span<const uint8_t> piece) {
         shared_.inflated_left -= static_cast<int64_t>(piece.size());
         too_much = shared_.inflated_left < 0;
@@ -437,39 +476,56 @@ absl::Status BlobScan::Inflate(int64_t offset, DeflateWrapping wrapping,
   } else {
     PENSTOCK_RETURN_IF_ERROR(inflated.status());
   }
-  something = too_much || spool.size_bytes() > 0 || *inflated;
+  something = too_much || spool.size_bytes() > 0 || inflated->whole;
+  // Packed bytes look like anything; as they lie, no program takes them.
+  if (inflated.ok() && inflated->whole) {
+    position_ = std::max(position_, inflated->offset);
+  }
   if (spool.size_bytes() == 0) return absl::OkStatus();
   return ScanInner(std::move(spool).Finish(), start.name);
 }
 
 absl::Status BlobScan::ScanInner(std::shared_ptr<const RandomAccessFile> file,
-                                 string_view name) {
+                                 string_view name, WalkTrust trust) {
   if (depth_ + 1 > shared_.limits.max_depth) {
     Unseen({0, 0, std::string(name)}, "files within files, too deep");
     return absl::OkStatus();
   }
-  return BlobScan(shared_, std::move(file), PathOf(name), depth_ + 1).Run();
+  if (shared_.inner_left <= 0) {
+    if (!std::exchange(shared_.told_inner, true)) {
+      Unseen({0, 0, std::string(name)},
+             "more files within files than are looked at");
+    }
+    return absl::OkStatus();
+  }
+  shared_.inner_left -= std::max(file->size_bytes(), kInnerCost);
+  return BlobScan(shared_, std::move(file), PathOf(name), depth_ + 1, trust)
+      .Run();
 }
 
 // The pickles from `begin` on, one behind the other; `trust` is in the first
 // `num_trusted`.
-absl::Status BlobScan::Chain(int64_t begin, const Start& start, WalkTrust trust,
-                             int num_trusted) {
+absl::Status BlobScan::Chain(int64_t begin, const ScanStart& start,
+                             WalkTrust trust, int num_trusted) {
   while (begin < start.end) {
-    const PickleWalk walk = PickleWalker(window_, names_, budget_).Walk(begin);
-    if (IsBelievable(walk, trust)) {
+    PickleWalk walk = Walk(begin);
+    // Who reads the record finds its end there.
+    if (walk.how == PickleWalk::End::kStop && walk.end > start.end) {
+      walk.how = PickleWalk::End::kCut;
+    }
+    if (Believes(walk, start, trust)) {
       PENSTOCK_RETURN_IF_ERROR(Commit(walk, start));
     }
     if (walk.how != PickleWalk::End::kStop || walk.num_opcodes < 2) break;
     begin = walk.end;
-    position_ = std::max(position_, begin);
+    position_ = std::max(position_, SeenUpTo(walk));
     // As for what is not sure, all the file's bytes may follow.
     if (--num_trusted <= 0) trust = WalkTrust::kAnchored;
   }
   return absl::OkStatus();
 }
 
-absl::Status BlobScan::Commit(const PickleWalk& walk, const Start& start) {
+absl::Status BlobScan::Commit(const PickleWalk& walk, const ScanStart& start) {
   bool names = false;
   for (ScanFinding finding : walk.findings) {
     names = true;
@@ -502,13 +558,16 @@ absl::Status BlobScan::Commit(const PickleWalk& walk, const Start& start) {
   return absl::OkStatus();
 }
 
-absl::Status BlobScan::ScanPayload(const PickleText& text, const Start& start) {
+absl::Status BlobScan::ScanPayload(const PickleText& text,
+                                   const ScanStart& start) {
+  const WalkTrust trust = text.loaded ? WalkTrust::kSure : WalkTrust::kAnchored;
   const std::string name =
       absl::StrCat(start.name, start.name.empty() ? "" : "!", "bytes at ",
                    text.offset - start.begin);
   if (text.coding == PickleCoding::kRaw) {
     return ScanInner(
-        std::make_shared<SubFile>(file_, text.offset, text.size_bytes), name);
+        std::make_shared<SubFile>(file_, text.offset, text.size_bytes), name,
+        trust);
   }
   if (text.size_bytes > kMaxDecodedBytes) {
     Unseen({0, 0, name}, "a file as text, longer than is looked at");
@@ -517,7 +576,7 @@ absl::Status BlobScan::ScanPayload(const PickleText& text, const Start& start) {
   std::optional<std::string> bytes =
       DecodePickleText(names_, text, kMaxDecodedBytes);
   if (!bytes.has_value()) return absl::OkStatus();
-  return ScanInner(std::make_shared<TextFile>(*std::move(bytes)), name);
+  return ScanInner(std::make_shared<TextFile>(*std::move(bytes)), name, trust);
 }
 
 }  // namespace
@@ -528,9 +587,12 @@ absl::StatusOr<ScanReport> ScanFile(
   Shared shared{limits,
                 limits.files == nullptr ? PosixFileSystem() : *limits.files,
                 std::max(limits.max_inflated_bytes, limits.max_growth * size),
+                std::max(limits.max_inner_bytes, limits.max_growth * size),
+                false,
                 {}};
   shared.report.file_bytes = size;
-  PENSTOCK_RETURN_IF_ERROR(BlobScan(shared, std::move(file), "", 0).Run());
+  PENSTOCK_RETURN_IF_ERROR(
+      BlobScan(shared, std::move(file), "", 0, WalkTrust::kAnchored).Run());
   return std::move(shared.report);
 }
 

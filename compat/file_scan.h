@@ -25,12 +25,14 @@ struct ScanLimits {
   // Of all that is inflated: this much, or max_growth times the file.
   int64_t max_inflated_bytes = int64_t{4} << 30;
   int64_t max_growth = 16;
+  // Of all files within files: this much, or max_growth times the file.
+  int64_t max_inner_bytes = int64_t{1} << 30;
   int max_depth = 8;  // of files within files
   // Globs over "module.name": what is unknown and matches is allowed.
   std::vector<std::string> allow;
   ProgressCallback progress;  // may be null; can cancel
-  // Ranges [begin, end), ascending, of bytes that no program takes for a file
-  // unless a header says so: only what begins there is looked at.
+  // Ranges [begin, end), ascending, of bytes that are known for tensors: not
+  // looked at.
   std::vector<std::pair<int64_t, int64_t>> tensors;
 };
 

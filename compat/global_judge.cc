@@ -43,7 +43,13 @@ bool IsMathFunction(string_view module, string_view name) {
          !absl::StartsWith(name, "__");
 }
 
+// Cython's functions that make an object from its state.
+bool IsCythonMaker(string_view name) {
+  return absl::StartsWith(name, "__pyx_unpickle_");
+}
+
 bool HasRevealingPart(string_view dotted) {
+  if (IsCythonMaker(dotted) && !absl::StrContains(dotted, '.')) return false;
   for (const string_view part : absl::StrSplit(dotted, '.')) {
     if (IsRevealingAttribute(part)) return true;
   }
@@ -70,28 +76,42 @@ Judgement JudgeStandard(string_view module, string_view name, bool called) {
       HarmlessBuiltins().contains(name) && (!called || LooksLikeClass(name))) {
     return {ScanLevel::kUnknown, "a built-in that checkpoints do not need"};
   }
+  // Python 3.11 makes a flag of several so.
+  if ((module == "_operator" || module == "operator") && name == "or_") {
+    return {ScanLevel::kUnknown, "joins two objects"};
+  }
   return {ScanLevel::kDangerous,
           called ? "calls the standard library" : "names the standard library"};
+}
+
+bool IsAllowed(string_view module, string_view name, bool called) {
+  if (AllowedGlobals().contains(absl::StrCat(module, " ", name))) return true;
+  if (absl::StrContains(name, '.')) return false;
+  if (HasAllowedClasses(module) && LooksLikeClass(name)) {
+    return !RunningNames().contains(name);
+  }
+  if (IsIn(module, "__torch__")) return true;
+  return !called && IsMathFunction(module, name);
 }
 
 Judgement JudgeListed(string_view module, string_view name, bool called) {
   const bool dotted = absl::StrContains(name, '.');
   if (dotted) {
+    const size_t dot = name.rfind('.');
+    // As protocol 4 names what others get by getattr.
+    if (!called && IsAllowed(module, name.substr(0, dot), false)) {
+      return JudgeAttribute(module, name.substr(dot + 1));
+    }
     return {ScanLevel::kDangerous, "a way through a package that can run code"};
+  }
+  if (IsCythonMaker(name)) {
+    return {ScanLevel::kUnknown, "makes an object of a package"};
   }
   if (!called) return {ScanLevel::kUnknown, "names something of a package"};
   if (ToolPackages().contains(TopOf(module)) || !LooksLikeClass(name)) {
     return {ScanLevel::kDangerous, "calls a package that can run code"};
   }
   return {ScanLevel::kUnknown, "makes an object of a package"};
-}
-
-bool IsAllowed(string_view module, string_view name, bool called) {
-  if (AllowedGlobals().contains(absl::StrCat(module, " ", name))) return true;
-  if (absl::StrContains(name, '.')) return false;
-  if (HasAllowedClasses(module) && LooksLikeClass(name)) return true;
-  if (IsIn(module, "__torch__")) return true;
-  return !called && IsMathFunction(module, name);
 }
 
 }  // namespace
@@ -131,9 +151,30 @@ bool IsSuspectModule(string_view module) {
   return ListedPackages().contains(top) && top != "torch" && top != "numpy";
 }
 
+Judgement JudgeAttribute(string_view module, string_view name) {
+  if (IsRevealingAttribute(name)) {
+    return {ScanLevel::kDangerous, "a way into the interpreter"};
+  }
+  if (RunningNames().contains(name) || NotoriousModules().contains(name)) {
+    return {ScanLevel::kDangerous, "a way to run code"};
+  }
+  if (TopOf(module) == "pathlib" || FileMethods().contains(name)) {
+    return {ScanLevel::kDangerous, "a method that reads or writes files"};
+  }
+  if (absl::StartsWith(name, "_")) {
+    return {ScanLevel::kUnknown, "a private attribute"};
+  }
+  if (TopOf(module) != "torch") return {ScanLevel::kUnknown, "a method"};
+  return {};
+}
+
 Judgement JudgeGlobal(string_view module, string_view name, bool called) {
   if (!IsPlausibleName(module) || !IsPlausibleName(name)) {
     return {ScanLevel::kDangerous, "no name that Python could have written"};
+  }
+  if (called && ListedPackages().contains(TopOf(module)) &&
+      RiskyClasses().contains(name)) {
+    return {ScanLevel::kDangerous, "runs, loads, reads or writes something"};
   }
   if (IsAllowed(module, name, called)) return {};
   // A math function may be named, as a module's activation, and not run.
@@ -144,7 +185,8 @@ Judgement JudgeGlobal(string_view module, string_view name, bool called) {
     return {ScanLevel::kDangerous, "a way into the interpreter"};
   }
   const string_view last = name.substr(name.rfind('.') + 1);
-  if (KnownGadgets().contains(absl::StrCat(module, " ", name))) {
+  if (KnownGadgets().contains(absl::StrCat(module, " ", name)) ||
+      (TopOf(module) == "pandas" && absl::StartsWith(name, "read_"))) {
     return {ScanLevel::kDangerous, "known to run what it is given"};
   }
   if (StandardModules().contains(TopOf(module))) {

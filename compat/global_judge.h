@@ -18,6 +18,11 @@ struct Judgement {
 Judgement JudgeGlobal(absl::string_view module, absl::string_view name,
                       bool called);
 
+// What it could do to name the attribute `name` of a class that is allowed, and
+// not to call it: a function or bound method, as pickled by getattr before
+// protocol 4.
+Judgement JudgeAttribute(absl::string_view module, absl::string_view name);
+
 // Whether this is what a class is called: one word with a capital, underscores
 // before it or not.
 bool LooksLikeClass(absl::string_view name);

@@ -34,6 +34,7 @@ void AddUnseen(string_view record, const absl::Status& why, ScanReport& into) {
 void Add(string_view record, ScanReport part, ScanReport& into) {
   into.level = std::max(into.level, part.level);
   into.unseen = into.unseen || part.unseen;
+  into.unknown = into.unknown || part.unknown;
   into.num_pickles += part.num_pickles;
   into.num_left_out += part.num_left_out;
   for (ScanFinding& finding : part.findings) {

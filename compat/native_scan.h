@@ -19,9 +19,9 @@ namespace penstock {
 absl::StatusOr<ScanReport> ScanAnyFile(
     std::shared_ptr<const RandomAccessFile> file, const ScanLimits& limits);
 
-// What restoring the origin would write. Of the bytes of tensors it looks only
-// at those that a header makes the beginning of something. Errors: ScanFile's;
-// kDataLoss, kNotFound as LayOutOrigin.
+// What restoring the origin would write, but for the bytes of tensors: no
+// program takes those for a pickle, and reading them takes longest. Errors:
+// ScanFile's; kDataLoss, kNotFound as LayOutOrigin.
 absl::StatusOr<ScanReport> ScanOrigin(const NativeFile& native,
                                       const ScanLimits& limits);
 

@@ -1,11 +1,13 @@
 #include "compat/pickle_traces.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
 #include "absl/strings/ascii.h"
 #include "compat/global_judge.h"
 #include "compat/pickle_opcodes.h"
+#include "compat/scan.h"
 
 namespace penstock {
 namespace {
@@ -84,6 +86,11 @@ bool IsTrace(string_view at) {
   }
 }
 
+bool IsPlausibleGlobal(const ScanFinding& finding) {
+  return finding.kind == ScanKind::kGlobal && IsPlausibleName(finding.module) &&
+         IsPlausibleName(finding.name);
+}
+
 }  // namespace
 
 size_t NextTrace(string_view bytes, size_t begin, size_t end) {
@@ -96,7 +103,23 @@ size_t NextTrace(string_view bytes, size_t begin, size_t end) {
   return end;
 }
 
-bool IsBelievable(const PickleWalk& walk, WalkTrust trust) {
+PickleWalk WalkBothWays(ByteWindow& window, ByteWindow& names, int64_t& budget,
+                        int64_t begin) {
+  PickleWalk walk = PickleWalker(window, names, budget).Walk(begin);
+  if (walk.first_array < 0) return walk;
+  const PickleWalk plain =
+      PickleWalker(window, names, budget, PickleWalker::Arrays::kRead)
+          .Walk(begin);
+  const auto behind = std::find_if(
+      plain.findings.begin(), plain.findings.end(),
+      [&](const auto& one) { return one.offset >= walk.first_array; });
+  if (std::any_of(behind, plain.findings.end(), IsPlausibleGlobal)) {
+    walk.findings.insert(walk.findings.end(), behind, plain.findings.end());
+  }
+  return walk;
+}
+
+bool IsBelievable(const PickleWalk& walk, WalkTrust trust, WalkedOver bytes) {
   const bool stops = walk.how == PickleWalk::End::kStop;
   const bool many = walk.num_opcodes >= kManyOpcodes;
   bool has_global = false;
@@ -106,6 +129,8 @@ bool IsBelievable(const PickleWalk& walk, WalkTrust trust) {
   // Nothing but PROTO before a suspect module: no chance, even if what follows
   // breaks off and the name is no name.
   bool suspect_first = false;
+  // Named, not called, where no text would have taken the walk.
+  bool suspect_named = false;
   for (const ScanFinding& finding : walk.findings) {
     if (finding.kind != ScanKind::kGlobal) continue;
     suspect_first =
@@ -116,14 +141,15 @@ bool IsBelievable(const PickleWalk& walk, WalkTrust trust) {
     plausible = plausible && IsPlausibleName(finding.module) &&
                 IsPlausibleName(finding.name);
     // INST calls by itself: in a list of words, too.
-    suspect = suspect ||
-              (!finding.called_by.empty() && IsSuspectModule(finding.module) &&
-               IsPlausibleName(finding.name) &&
-               (stops || finding.called_by != "INST"));
+    // Behind a module that cannot be imported nothing happens any more.
+    const bool meant = plausible && finding.level == ScanLevel::kDangerous;
+    suspect = suspect || (!finding.called_by.empty() && meant &&
+                          (stops || finding.called_by != "INST"));
+    suspect_named = suspect_named || (meant && bytes == WalkedOver::kBytes);
   }
   if (trust == WalkTrust::kSure || suspect) return true;
   if (trust == WalkTrust::kAnchored) {
-    if (suspect_first) return true;
+    if (suspect_first || suspect_named) return true;
     if (walk.has_proto && (stops || many || (has_global && plausible))) {
       return true;
     }

@@ -5,8 +5,10 @@
 #define PENSTOCK_COMPAT_PICKLE_TRACES_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/strings/string_view.h"
+#include "compat/byte_window.h"
 #include "compat/pickle_walk.h"
 
 namespace penstock {
@@ -27,8 +29,15 @@ enum class WalkTrust {
 };
 
 // Whether what the walk found is to be reported. For kFound, a terabyte of
-// noise gives less than one by chance.
-bool IsBelievable(const PickleWalk& walk, WalkTrust trust);
+// noise gives less than one by chance. `text` is whether the bytes from where
+// it began to where it ended look like text.
+enum class WalkedOver { kText, kBytes };
+bool IsBelievable(const PickleWalk& walk, WalkTrust trust, WalkedOver bytes);
+
+// Walks as who knows joblib's arrays does and, as far as what that finds is
+// more than chance, as who does not. Arguments: PickleWalker's.
+PickleWalk WalkBothWays(ByteWindow& window, ByteWindow& names, int64_t& budget,
+                        int64_t begin);
 
 }  // namespace penstock
 

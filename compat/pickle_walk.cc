@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/ascii.h"
@@ -16,6 +17,9 @@ using namespace pickle;  // NOLINT: opcodes
 
 // A longer line is no name.
 constexpr int64_t kMaxLineView = 4096;
+// An instance's attribute of this name is called by the next BUILD.
+constexpr string_view kSetState = "__setstate__";
+constexpr int64_t kMaxSetStateBytes = 6 * 12 + 2;
 // What a texts' cache holds.
 constexpr size_t kMaxCachedTexts = 1 << 16;
 
@@ -148,8 +152,8 @@ std::optional<std::string> DecodePickleText(ByteWindow& window,
 }
 
 PickleWalker::PickleWalker(ByteWindow& window, ByteWindow& names,
-                           int64_t& budget)
-    : window_(window), names_(names), budget_(budget) {}
+                           int64_t& budget, Arrays arrays)
+    : window_(window), names_(names), budget_(budget), arrays_(arrays) {}
 
 PickleWalk PickleWalker::Walk(int64_t begin) {
   walk_.begin = begin;
@@ -165,12 +169,17 @@ PickleWalk PickleWalker::Walk(int64_t begin) {
     if (!Read(at)) break;
     ++walk_.num_opcodes;
     walk_.end = at.end;
+    if (at.opcode == kStop && !outer_.empty()) {
+      EndNested();
+      continue;
+    }
     if (at.opcode == kStop) {
       walk_.how = PickleWalk::End::kStop;
       break;
     }
     if (at.opcode == kProto && at.offset == begin) walk_.has_proto = true;
     Apply(at);
+    if (next_array_.has_value() && !SkipArray()) break;
   }
   Finish();
   return std::move(walk_);
@@ -216,11 +225,8 @@ bool PickleWalker::ReadLine(int64_t begin, Instruction& at) {
   int64_t end = begin;
   bool found = false;
   while (!found && end < window_.file_bytes()) {
-    string_view piece = window_.Get(end, 256);
-    // Longer lines are looked at in larger pieces.
-    if (piece.find('\n') == string_view::npos) {
-      piece = window_.Get(end, window_.window_bytes());
-    }
+    const string_view piece =
+        window_.GetAhead(end, 256, window_.window_bytes());
     if (piece.empty()) break;
     const size_t size = piece.find('\n');
     found = size != string_view::npos;
@@ -306,6 +312,16 @@ void PickleWalker::ApplyText(const Instruction& at) {
   if (at.opcode == kString) text.coding = PickleCoding::kQuoted;
   if (at.opcode == kUnicode) text.coding = PickleCoding::kEscaped;
   Push(text);
+  const int64_t longest = text.coding == PickleCoding::kRaw
+                              ? static_cast<int64_t>(kSetState.size())
+                              : kMaxSetStateBytes;
+  if (text.size >= static_cast<int64_t>(kSetState.size()) &&
+      text.size <= longest &&
+      DecodePickleText(names_, {text.place, text.size, text.coding}, longest) ==
+          kSetState) {
+    Report(ScanLevel::kDangerous, "gives an object a method that BUILD calls",
+           at);
+  }
   const int64_t quote = at.opcode == kString ? 1 : 0;
   if (BeginsLikeAFile(window_.Get(at.text.offset + quote,
                                   std::min<int64_t>(at.text.size_bytes, 8)))) {
@@ -316,30 +332,34 @@ void PickleWalker::ApplyText(const Instruction& at) {
     if (text.coding == PickleCoding::kEscaped) {
       text.coding = PickleCoding::kEscapedLatin;
     }
-    AddPayload(text);
+    AddPayload(text, Loaded::kNo);
   }
 }
 
 void PickleWalker::ApplyStack(const Instruction& at) {
   switch (at.opcode) {
     case kMark:
-      if (static_cast<int64_t>(marks_.size()) >= kMaxWalkStack) {
+      if (static_cast<int64_t>(now_.marks.size()) >= kMaxWalkStack) {
         over_limit_ = true;
         return;
       }
-      marks_.push_back(stack_.size());
+      now_.marks.push_back(now_.stack.size());
       return;
     case kPop:
-      if (!marks_.empty() && marks_.back() == stack_.size()) {
-        marks_.pop_back();
-      } else if (!stack_.empty()) {
-        stack_.pop_back();
+      if (!now_.marks.empty() && now_.marks.back() == now_.stack.size()) {
+        now_.marks.pop_back();
+      } else if (!now_.stack.empty()) {
+        now_.stack.pop_back();
       }
       return;
     case kPopMark:
       return PopMark();
     case kDup:
-      return Push(stack_.empty() ? Symbol() : stack_.back());
+      // No pickler writes it; of one object there are two symbols then.
+      if (!now_.stack.empty() && now_.stack.back().plain()) {
+        now_.stack.back().kind = Kind::kRecalled;
+      }
+      return Push(now_.stack.empty() ? Symbol() : now_.stack.back());
     case kTuple:
       return Push(MakeTuple(PopToMark()));
     case kEmptyTuple:
@@ -357,13 +377,21 @@ void PickleWalker::ApplyStack(const Instruction& at) {
     case kFrozenSet:
       PopMark();
       return Push(Symbol());
+    case kBinInt:
+    case kBinInt1:
+    case kBinInt2: {
+      Symbol number;
+      number.kind = Kind::kNumber;
+      number.size = static_cast<int64_t>(at.number);
+      return Push(number);
+    }
     default:
       return Push(Symbol());
   }
 }
 
 void PickleWalker::ApplyMemo(const Instruction& at) {
-  const Symbol top = stack_.empty() ? Symbol() : stack_.back();
+  const Symbol top = now_.stack.empty() ? Symbol() : now_.stack.back();
   switch (at.opcode) {
     case kPut:
       return Put(MemoKey(at.first), top);
@@ -371,7 +399,7 @@ void PickleWalker::ApplyMemo(const Instruction& at) {
     case kLongBinPut:
       return Put(at.number, top);
     case kMemoize:
-      return Put(memo_dense_ + memo_sparse_.size(), top);
+      return Put(now_.memo_dense + now_.memo_sparse.size(), top);
     case kGet:
       return Get(MemoKey(at.first));
     default:
@@ -379,79 +407,60 @@ void PickleWalker::ApplyMemo(const Instruction& at) {
   }
 }
 
-void PickleWalker::ApplyFill(const Instruction& at) {
-  switch (at.opcode) {
-    case kSetItem:
-      Pop();
-      Pop();
-      break;
-    case kAppends:
-    case kSetItems:
-    case kAddItems:
-      PopMark();
-      break;
-    default:
-      Pop();
-  }
-  if (stack_.empty()) return;
-  const Kind kind = stack_.back().kind;
-  if (kind == Kind::kGlobal || kind == Kind::kAttribute) {
-    Report(ScanLevel::kDangerous, "changes a class, function or module itself",
-           at);
-  }
-}
-
 void PickleWalker::Push(const Symbol& symbol) {
-  if (static_cast<int64_t>(stack_.size()) >= kMaxWalkStack) {
+  if (static_cast<int64_t>(now_.stack.size()) >= kMaxWalkStack) {
     over_limit_ = true;
     return;
   }
-  stack_.push_back(symbol);
+  if (symbol.kind == Kind::kGlobal) ++globals_[symbol.place].num_pushed;
+  now_.stack.push_back(symbol);
 }
 
 // Never below the last mark.
 PickleWalker::Symbol PickleWalker::Pop() {
-  const size_t floor = marks_.empty() ? 0 : marks_.back();
-  if (stack_.size() <= floor) return Symbol();
-  const Symbol top = stack_.back();
-  stack_.pop_back();
+  const size_t floor = now_.marks.empty() ? 0 : now_.marks.back();
+  if (now_.stack.size() <= floor) return Symbol();
+  const Symbol top = now_.stack.back();
+  now_.stack.pop_back();
   return top;
 }
 
 std::vector<PickleWalker::Symbol> PickleWalker::PopToMark() {
-  const size_t floor = marks_.empty() ? 0 : marks_.back();
-  std::vector<Symbol> items(stack_.begin() + floor, stack_.end());
+  const size_t floor = now_.marks.empty() ? 0 : now_.marks.back();
+  std::vector<Symbol> items(now_.stack.begin() + floor, now_.stack.end());
   PopMark();
   return items;
 }
 
 void PickleWalker::PopMark() {
-  const size_t floor = marks_.empty() ? 0 : marks_.back();
-  if (!marks_.empty()) marks_.pop_back();
-  stack_.resize(floor);
+  const size_t floor = now_.marks.empty() ? 0 : now_.marks.back();
+  if (!now_.marks.empty()) now_.marks.pop_back();
+  now_.stack.resize(floor);
 }
 
 void PickleWalker::Put(uint64_t key, const Symbol& symbol) {
-  if (key == memo_dense_) {
-    ++memo_dense_;
-    while (memo_sparse_.erase(memo_dense_) > 0) ++memo_dense_;
-  } else if (key > memo_dense_) {
-    memo_sparse_.insert(key);
+  if (key == now_.memo_dense) {
+    ++now_.memo_dense;
+    while (now_.memo_sparse.erase(now_.memo_dense) > 0) ++now_.memo_dense;
+  } else if (key > now_.memo_dense) {
+    now_.memo_sparse.insert(key);
   }
-  if (symbol.kind == Kind::kPlain ||
-      (symbol.kind == Kind::kTuple && symbol.place < 0)) {
-    memo_.erase(key);
+  if (symbol.plain() || (symbol.kind == Kind::kTuple && symbol.place < 0)) {
+    now_.memo.erase(key);
   } else {
-    memo_[key] = symbol;
+    now_.memo[key] = symbol;
   }
-  if (static_cast<int64_t>(memo_.size() + memo_sparse_.size()) > kMaxWalkMemo) {
+  if (static_cast<int64_t>(now_.memo.size() + now_.memo_sparse.size()) >
+      kMaxWalkMemo) {
     over_limit_ = true;
   }
 }
 
 void PickleWalker::Get(uint64_t key) {
-  const auto found = memo_.find(key);
-  Push(found == memo_.end() ? Symbol() : found->second);
+  const auto found = now_.memo.find(key);
+  Symbol recalled;
+  recalled.kind = Kind::kRecalled;
+  Push(found == now_.memo.end() ? recalled : found->second);
 }
 
 std::optional<std::string> PickleWalker::TextOf(const Symbol& symbol) {

@@ -37,6 +37,7 @@ struct PickleText {
   int64_t offset = 0;
   int64_t size_bytes = 0;
   PickleCoding coding = PickleCoding::kRaw;
+  bool loaded = false;  // by the pickle itself
 };
 
 struct PickleWalk {
@@ -55,6 +56,9 @@ struct PickleWalk {
   // kGlobal and kPickle, without their record; offsets are the file's.
   std::vector<ScanFinding> findings;
   int64_t num_left_out = 0;
+  // The first byte of an array that joblib has put between the opcodes; -1
+  // where there is none. joblib goes on behind it, other programs with it.
+  int64_t first_array = -1;
   // Texts that are files of their own: what torch.storage._load_from_bytes
   // gets, and what begins like a pickle or a zip file.
   std::vector<PickleText> payloads;
@@ -76,29 +80,51 @@ std::optional<std::string> DecodePickleText(ByteWindow& window,
                                             const PickleText& text,
                                             int64_t max_bytes);
 
-// Walks one pickle. Linear in its length, no recursion, memory by the limits
-// above (at most 400 MiB).
+// Walks one pickle, with what joblib has put into it. Linear in its length, no
+// recursion, memory by the limits above (at most 400 MiB).
 class PickleWalker {
  public:
   // `window` and `budget` outlive it. Each opcode costs one of `budget`, each
   // line also its length; without any left the walk ends (kLimit).
-  PickleWalker(ByteWindow& window, ByteWindow& names, int64_t& budget);
+  // Whether the walk goes over joblib's arrays or reads them as opcodes.
+  enum class Arrays : uint8_t { kSkip, kRead };
+
+  PickleWalker(ByteWindow& window, ByteWindow& names, int64_t& budget,
+               Arrays arrays = Arrays::kSkip);
 
   PickleWalk Walk(int64_t begin);
 
  private:
-  enum class Kind : uint8_t { kPlain, kText, kGlobal, kTuple, kAttribute };
+  enum class Kind : uint8_t {
+    kPlain,
+    kText,
+    kGlobal,
+    kTuple,
+    kAttribute,
+    kMade,        // by a call of a global whose objects matter
+    kArrayState,  // of joblib's wrapper of an array
+    // As plain as kPlain:
+    kNumber,
+    kBuilt,     // it has got its state
+    kRecalled,  // out of the memo
+  };
 
   // A value on the stack or in the memo.
   struct Symbol {
     Kind kind = Kind::kPlain;
     PickleCoding coding = PickleCoding::kRaw;   // kText
     ScanLevel if_called = ScanLevel::kUnknown;  // kAttribute
-    // kText: its bytes. kGlobal: its number. kTuple: its first items in
-    // tuple_items_, -1 for none of interest.
+    // kText: its bytes. kGlobal, kMade: the global's number. kTuple: its first
+    // items in tuple_items_; where none is of interest, -1 - the product of its
+    // numbers. kArrayState: bytes, kObjects where the array is pickled.
     int64_t place = 0;
-    int64_t size = 0;  // kText: bytes; kTuple: items
+    // kText: bytes; kTuple: items; kNumber: itself; kMade: bytes of an item, of
+    // a dtype; kArrayState: 1 where padding comes first.
+    int64_t size = 0;
+
+    bool plain() const { return kind == Kind::kPlain || kind >= Kind::kNumber; }
   };
+  static constexpr int64_t kObjects = -1;
 
   // Callables whose arguments decide.
   enum class Special : uint8_t {
@@ -111,6 +137,9 @@ class PickleWalker {
     kFromType,
     kAttribute,       // what getattr gave
     kCallsArguments,  // an allowed one that may call what it gets
+    kDtype,
+    kArrayWrapper,  // joblib's
+    kMemmap,        // opens a file, but not where _reconstruct makes it
   };
 
   struct Global {
@@ -120,6 +149,9 @@ class PickleWalker {
     uint8_t opcode = 0;
     uint8_t called_by = 0;  // an opcode; 0: nothing
     Special special = Special::kNone;
+    // How often it got onto the stack, and was called from there.
+    int64_t num_pushed = 0;
+    int64_t num_called = 0;
     ScanLevel raised = ScanLevel::kAllow;
     absl::string_view reason;  // for `raised`
   };
@@ -144,12 +176,18 @@ class PickleWalker {
   void ApplyMemo(const Instruction& at);
   void ApplyCall(const Instruction& at);
   void ApplyFill(const Instruction& at);
+  void ApplyBuild(const Instruction& at);
 
   void Push(const Symbol& symbol);
   Symbol Pop();
   // Takes everything above the last mark, and the mark.
   std::vector<Symbol> PopToMark();
   void PopMark();
+  // What SETITEMS adds to an object, if it is the state of joblib's wrapper.
+  std::optional<Symbol> ArrayStateOf(absl::Span<const Symbol> items);
+  bool SkipArray();
+  void BeginNested();
+  void EndNested();
   Symbol MakeTuple(absl::Span<const Symbol> items);
   // The first items of a tuple, as many as are kept.
   absl::Span<const Symbol> ItemsOf(const Symbol& tuple) const;
@@ -165,29 +203,41 @@ class PickleWalker {
   Symbol GetAttribute(int64_t number, const Symbol& args,
                       const Instruction& at);
   Symbol Encode(int64_t number, const Symbol& args);
+  Symbol MakeDtype(int64_t number, const Symbol& args);
+  static Special SpecialOf(absl::string_view module, absl::string_view name);
   void MakePartial(int64_t number, const Symbol& args);
   void LoadBytes(int64_t number, const Symbol& args);
-  void CallItems(const Symbol& tuple, const Instruction& at);
+  // `number` calls them; -1: a persistent id does.
+  void CallItems(int64_t number, const Symbol& tuple, const Instruction& at);
   Symbol Persistent(const Symbol& id, const Instruction& at);
   void Raise(int64_t number, ScanLevel level, absl::string_view reason);
   void Report(ScanLevel level, absl::string_view reason, const Instruction& at);
-  void AddPayload(const Symbol& text);
+  enum class Loaded : uint8_t { kNo, kYes };
+  void AddPayload(const Symbol& text, Loaded loaded);
   ScanLevel LevelOf(const Global& global, bool called) const;
   void Finish();
 
   ByteWindow& window_;
   ByteWindow& names_;  // for looking back
   int64_t& budget_;
+  const Arrays arrays_;
   PickleWalk walk_;
   bool over_limit_ = false;
 
-  std::vector<Symbol> stack_;
-  std::vector<size_t> marks_;  // heights of the stack
-  // What is not plain. How many keys were put is counted apart: all below
-  // memo_dense_ were, and those of memo_sparse_.
-  absl::flat_hash_map<uint64_t, Symbol> memo_;
-  uint64_t memo_dense_ = 0;
-  absl::flat_hash_set<uint64_t> memo_sparse_;
+  // What one load of a pickle has for itself.
+  struct Machine {
+    std::vector<Symbol> stack;
+    std::vector<size_t> marks;  // heights of the stack
+    // What is not plain. How many keys were put is counted apart: all below
+    // memo_dense were, and those of memo_sparse.
+    absl::flat_hash_map<uint64_t, Symbol> memo;
+    uint64_t memo_dense = 0;
+    absl::flat_hash_set<uint64_t> memo_sparse;
+  };
+  Machine now_;
+  std::vector<Machine> outer_;        // of pickles within joblib's
+  std::optional<Symbol> next_array_;  // kArrayState, where BUILD found one
+  bool has_wrapper_ = false;
   std::vector<Symbol> tuple_items_;
   std::vector<Global> globals_;
   absl::flat_hash_map<std::pair<std::string, std::string>, int64_t> numbers_;

@@ -17,7 +17,7 @@ using namespace pickle;  // NOLINT: opcodes
 
 // So many items of a tuple are looked at: no callable here takes more that
 // matter.
-constexpr size_t kMaxKeptItems = 6;
+constexpr size_t kMaxKeptItems = 10;
 // Calls within the arguments of a call.
 constexpr int kMaxCallDepth = 16;
 constexpr size_t kMaxReports = 1000;
@@ -89,15 +89,16 @@ void PickleWalker::ApplyCall(const Instruction& at) {
       return StackGlobal(at);
     case kInst: {
       // Without a mark every unpickler ends here.
-      const bool calls = !marks_.empty();
+      const bool calls = !now_.marks.empty();
       const std::vector<Symbol> items = PopToMark();
       const Symbol callee = Name(at.module, std::string(at.first), at);
       return Push(calls ? Call(callee, MakeTuple(items), at) : Symbol());
     }
     case kObj: {
-      if (marks_.empty()) return Push(Symbol());
+      if (now_.marks.empty()) return Push(Symbol());
       const std::vector<Symbol> items = PopToMark();
       if (items.empty()) return Push(Symbol());
+      if (items[0].kind == Kind::kGlobal) ++globals_[items[0].place].num_called;
       return Push(
           Call(items[0], MakeTuple(absl::MakeConstSpan(items).subspan(1)), at));
     }
@@ -113,6 +114,7 @@ void PickleWalker::ApplyCall(const Instruction& at) {
       if (at.opcode == kNewObjEx) Pop();
       const Symbol args = Pop();
       const Symbol callee = Pop();
+      if (callee.kind == Kind::kGlobal) ++globals_[callee.place].num_called;
       return Push(Call(callee, args, at));
     }
   }
@@ -122,12 +124,20 @@ PickleWalker::Symbol PickleWalker::MakeTuple(absl::Span<const Symbol> items) {
   Symbol tuple;
   tuple.kind = Kind::kTuple;
   tuple.size = static_cast<int64_t>(items.size());
-  tuple.place = -1;
+  int64_t product = 1;
+  for (const Symbol& item : items) {
+    if (item.kind != Kind::kNumber ||
+        __builtin_mul_overflow(product, item.size, &product)) {
+      product = INT64_MAX;
+      break;
+    }
+  }
+  tuple.place = -1 - product;
   const absl::Span<const Symbol> kept =
       items.first(std::min(items.size(), kMaxKeptItems));
   const bool matters =
       std::any_of(kept.begin(), kept.end(),
-                  [](const Symbol& item) { return item.kind != Kind::kPlain; });
+                  [](const Symbol& item) { return !item.plain(); });
   if (!matters) return tuple;
   tuple.place = static_cast<int64_t>(tuple_items_.size());
   tuple_items_.insert(tuple_items_.end(), kept.begin(), kept.end());
@@ -163,25 +173,37 @@ PickleWalker::Symbol PickleWalker::Name(const std::string& module,
   global.name = name;
   global.offset = at.offset;
   global.opcode = at.opcode;
-  const std::string both = absl::StrCat(module, " ", name);
-  if (both == "builtins getattr" || both == "__builtin__ getattr") {
-    global.special = Special::kGetattr;
-  } else if (both == "builtins type" || both == "__builtin__ type") {
-    global.special = Special::kType;
-  } else if (both == "functools partial") {
-    global.special = Special::kPartial;
-  } else if (both == "_codecs encode") {
-    global.special = Special::kEncode;
-  } else if (both == "torch.storage _load_from_bytes") {
-    global.special = Special::kLoadBytes;
-  } else if (absl::StartsWith(module, "torch.") &&
-             absl::StartsWith(name, "_rebuild_from_type")) {
-    global.special = Special::kFromType;
-  } else if (AllowedGlobals().contains(both)) {
-    global.special = Special::kCallsArguments;
-  }
+  global.special = SpecialOf(module, name);
+  has_wrapper_ = has_wrapper_ || global.special == Special::kArrayWrapper;
   globals_.push_back(std::move(global));
   return symbol;
+}
+
+PickleWalker::Special PickleWalker::SpecialOf(string_view module,
+                                              string_view name) {
+  const std::string both = absl::StrCat(module, " ", name);
+  if (both == "builtins getattr" || both == "__builtin__ getattr") {
+    return Special::kGetattr;
+  }
+  if (both == "builtins type" || both == "__builtin__ type") {
+    return Special::kType;
+  }
+  if (both == "functools partial") return Special::kPartial;
+  if (both == "_codecs encode") return Special::kEncode;
+  if (both == "torch.storage _load_from_bytes") return Special::kLoadBytes;
+  if (both == "numpy memmap") return Special::kMemmap;
+  if (both == "numpy dtype") return Special::kDtype;
+  if (name == "NumpyArrayWrapper" && absl::EndsWith(module, "numpy_pickle")) {
+    return Special::kArrayWrapper;
+  }
+  if (absl::StartsWith(module, "torch.") &&
+      absl::StartsWith(name, "_rebuild_from_type")) {
+    return Special::kFromType;
+  }
+  if (JudgeGlobal(module, name, /*called=*/true).level == ScanLevel::kAllow) {
+    return Special::kCallsArguments;
+  }
+  return Special::kNone;
 }
 
 void PickleWalker::StackGlobal(const Instruction& at) {
@@ -229,10 +251,13 @@ PickleWalker::Symbol PickleWalker::CallGlobal(int64_t number,
       Raise(number, ScanLevel::kDangerous, "calls what cannot be seen");
       return Symbol();
     }
-    CallItems(arguments, at);
+    CallItems(number, arguments, at);
     number = items[0].place;
     arguments = items[2];
   }
+  Symbol made;
+  made.kind = Kind::kMade;
+  made.place = number;
   switch (globals_[number].special) {
     case Special::kGetattr:
       return GetAttribute(number, arguments, at);
@@ -240,6 +265,13 @@ PickleWalker::Symbol PickleWalker::CallGlobal(int64_t number,
       return Encode(number, arguments);
     case Special::kPartial:
       MakePartial(number, arguments);
+      return made;
+    case Special::kArrayWrapper:
+      return made;
+    case Special::kDtype:
+      return MakeDtype(number, arguments);
+    case Special::kMemmap:
+      Raise(number, ScanLevel::kDangerous, "opens a file");
       break;
     case Special::kLoadBytes:
       LoadBytes(number, arguments);
@@ -250,7 +282,7 @@ PickleWalker::Symbol PickleWalker::CallGlobal(int64_t number,
       }
       break;
     case Special::kCallsArguments:
-      CallItems(arguments, at);
+      CallItems(number, arguments, at);
       break;
     case Special::kAttribute: {
       // A class within a class is called by whoever pickles it.
@@ -267,10 +299,17 @@ PickleWalker::Symbol PickleWalker::CallGlobal(int64_t number,
 }
 
 // An allowed callable may call the globals among its arguments.
-void PickleWalker::CallItems(const Symbol& tuple, const Instruction& at) {
+void PickleWalker::CallItems(int64_t number, const Symbol& tuple,
+                             const Instruction& at) {
+  const bool makes_array =
+      number >= 0 && globals_[number].name == "_reconstruct";
   for (const Symbol& item : ItemsOf(tuple)) {
-    if (item.kind == Kind::kGlobal && globals_[item.place].called_by == 0) {
-      globals_[item.place].called_by = at.opcode;
+    if (item.kind == Kind::kGlobal) {
+      Global& global = globals_[item.place];
+      if (global.called_by == 0) global.called_by = at.opcode;
+      if (global.special == Special::kMemmap && !makes_array) {
+        Raise(item.place, ScanLevel::kDangerous, "opens a file");
+      }
     }
     if (item.kind == Kind::kAttribute &&
         item.if_called == ScanLevel::kDangerous) {
@@ -289,13 +328,13 @@ PickleWalker::Symbol PickleWalker::GetAttribute(int64_t number,
   const std::optional<std::string> name =
       items.size() >= 2 ? TextOf(items[1]) : std::nullopt;
   if (!name.has_value() || !IsPlausibleName(*name) ||
-      absl::StrContains(*name, '.') || IsRevealingAttribute(*name) ||
-      items[0].kind == Kind::kAttribute) {
+      absl::StrContains(*name, '.') || items[0].kind == Kind::kAttribute) {
     Raise(number, ScanLevel::kDangerous, "a way into the interpreter");
     return result;
   }
-  if (RunningNames().contains(*name) || NotoriousModules().contains(*name)) {
-    Raise(number, ScanLevel::kDangerous, "a way to run code");
+  const Judgement judged = JudgeAttribute("torch", *name);
+  if (judged.level == ScanLevel::kDangerous) {
+    Raise(number, judged.level, judged.reason);
     return result;
   }
   if (items[0].kind != Kind::kGlobal) {
@@ -314,10 +353,11 @@ PickleWalker::Symbol PickleWalker::GetAttribute(int64_t number,
     if (globals_[result.place].special == Special::kNone) {
       globals_[result.place].special = Special::kAttribute;
     }
-  } else if (absl::StartsWith(*name, "_")) {
-    Raise(number, ScanLevel::kUnknown, "a private attribute");
   } else if (AllowedGlobals().contains(absl::StrCat(module, " ", dotted))) {
     result.if_called = ScanLevel::kAllow;
+  } else {
+    const Judgement method = JudgeAttribute(module, *name);
+    Raise(number, method.level, method.reason);
   }
   return result;
 }
@@ -345,12 +385,15 @@ PickleWalker::Symbol PickleWalker::Encode(int64_t number, const Symbol& args) {
 
 void PickleWalker::MakePartial(int64_t number, const Symbol& args) {
   const absl::Span<const Symbol> items = ItemsOf(args);
-  if (items.empty()) {
+  if (args.kind != Kind::kTuple || args.size == 0) {
     return Raise(number, ScanLevel::kDangerous, "calls what cannot be seen");
   }
-  const ScanLevel level = items[0].kind == Kind::kGlobal
-                              ? LevelOf(globals_[items[0].place], false)
-                              : ScanLevel::kUnknown;
+  ScanLevel level = ScanLevel::kUnknown;
+  if (!items.empty() && items[0].kind == Kind::kGlobal) {
+    const Global& global = globals_[items[0].place];
+    level = global.special == Special::kMemmap ? ScanLevel::kDangerous
+                                               : LevelOf(global, false);
+  }
   if (level == ScanLevel::kAllow) return;
   Raise(number, level, "holds a call of something that is not known");
 }
@@ -361,16 +404,19 @@ void PickleWalker::LoadBytes(int64_t number, const Symbol& args) {
     return Raise(number, ScanLevel::kDangerous,
                  "loads bytes that cannot be seen");
   }
-  AddPayload(items[0]);
+  AddPayload(items[0], Loaded::kYes);
 }
 
-void PickleWalker::AddPayload(const Symbol& text) {
-  if (!payload_offsets_.insert(text.place).second) return;
+void PickleWalker::AddPayload(const Symbol& text, Loaded loaded) {
+  const bool is_new = payload_offsets_.insert(text.place).second;
+  // What looks like a file may turn out to be loaded as one.
+  if (!is_new && loaded == Loaded::kNo) return;
   if (static_cast<int64_t>(walk_.payloads.size()) >= kMaxWalkPayloads) {
     over_limit_ = true;
     return;
   }
-  walk_.payloads.push_back({text.place, text.size, text.coding});
+  walk_.payloads.push_back(
+      {text.place, text.size, text.coding, loaded == Loaded::kYes});
 }
 
 // What torch's unpicklers make of a persistent id.
@@ -392,7 +438,7 @@ PickleWalker::Symbol PickleWalker::Persistent(const Symbol& id,
       return Symbol();
     }
   }
-  CallItems(id, at);
+  CallItems(-1, id, at);
   return Symbol();
 }
 
@@ -428,9 +474,13 @@ void PickleWalker::Finish() {
   for (Global& global : globals_) {
     const bool called = global.called_by != 0;
     Judgement judged = JudgeGlobal(global.module, global.name, called);
-    if (global.special == Special::kGetattr && !called) {
+    // Whatever else takes one of these can call it with what is not seen here.
+    if ((global.special == Special::kGetattr ||
+         global.special == Special::kLoadBytes ||
+         global.special == Special::kFromType) &&
+        (global.num_pushed != global.num_called)) {
       Raise(&global - globals_.data(), ScanLevel::kDangerous,
-            "names the standard library");
+            "given away instead of called");
     }
     if (global.raised > judged.level) judged = {global.raised, global.reason};
     ScanFinding finding;

@@ -55,8 +55,10 @@ inline constexpr int64_t kMaxScanFindings = 10'000;
 
 struct ScanReport {
   ScanLevel level = ScanLevel::kAllow;  // the highest of the findings
-  // Dangerous beside unseen, for who treats them apart.
+  // Those below the highest, for who treats them apart; of all findings, those
+  // left out, too.
   bool unseen = false;
+  bool unknown = false;
   int64_t file_bytes = 0;
   int64_t num_pickles = 0;
   // In the order of the file, each global once for each pickle, those allowed

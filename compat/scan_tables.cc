@@ -163,7 +163,7 @@ numpy.random._mt19937 MT19937
 numpy.random._pcg64 PCG64 PCG64DXSM
 numpy.random._philox Philox
 numpy.random._sfc64 SFC64
-numpy.random.bit_generator SeedSequence
+numpy.random.bit_generator SeedSequence __pyx_unpickle_SeedSequence __pyx_unpickle_SeedlessSequence
 numpy.ma.core _mareconstruct MaskedArray
 numpy.ma MaskedArray
 numpy.matrixlib.defmatrix matrix
@@ -198,36 +198,49 @@ Warning WindowsError ZeroDivisionError
 
 // "module name", one a line.
 constexpr absl::string_view kKnownGadgets = R"(
-torch.package PackageImporter
-torch.package.package_importer PackageImporter
-torch.jit CompilationUnit
-torch._C CompilationUnit
-torch._C PyTorchFileReader
-torch.utils.cpp_extension BuildExtension
-torch.multiprocessing Process
-torch.fx.graph_module GraphModule
-torch.fx GraphModule
-torch.distributed.elastic.multiprocessing.api PContext
-torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler SubprocessHandler
-torch.utils.data DataLoader
-pandas read_pickle
 pandas eval
-pandas.io.pickle read_pickle
+pandas ExcelFile
+pandas ExcelWriter
+pandas HDFStore
+pandas.io.pytables HDFStore
 pandas.core.computation.eval eval
 pandas.util._print_versions show_versions
 scipy.weave inline
 sklearn.externals.joblib load
 sklearn.utils.fixes parse_version
 transformers.utils.hub cached_file
-numpy.lib._datasource DataSource
-numpy DataSource
-numpy.lib.npyio NpzFile
-numpy.lib._npyio_impl NpzFile
-cloudpickle.cloudpickle CloudPickler
-keras.models load_model
-keras.layers Lambda
-keras.src.layers.core.lambda_layer Lambda
-tensorflow.keras.layers Lambda
+)";
+
+// Found by reading which constructors of torch 2.13 and numpy 2.4 start, open
+// or load something, and which classes of others their modules import.
+constexpr absl::string_view kRiskyClasses = R"(
+ArgumentParser AsyncCompile BuildExtension CDLL CUDAPluggableAllocator
+CheckpointProcess CloudPickler CodeType CompilationUnit CompiledAOTI
+CompiledFxGraph CuptiMonitor DLLWrapper DataLoader DataSource DefaultLogsSpecs
+DefaultStager DirectoryReader EntryPoint EtcdServer EtcdStore FileBackedGraphModule
+FileBaton FileCacheManager FileIO FileStore FileTimerServer FileWriter
+ForkingPickler FrontendServer FunctionType GdsFile GlobalsBridge GraphModule
+HTTPServer HashStore InteractiveInterpreter JsonProfile Lambda MagicMock MethodType
+ModuleType MultiprocessContext NamedTemporaryFile NpzFile PContext
+PT2ArchiveReader PT2ArchiveWriter PackageExporter PackageImporter Popen Pool
+PrecompileThreadPool Process ProcessContext ProcessFailure ProcessGroupGloo
+ProcessPoolExecutor ProfileGuidedEstimator PyDLL PyTorchFileReader
+PyTorchFileWriter Repository Request SourceFileLoader SpawnContext
+SubprocMain SubprocPool SubprocessContext SubprocessHandler SummaryWriter
+SyncManager TCPStore TCPStoreBarrier TailLog TarFile TemporaryDirectory
+TemporaryFile Thread ThreadPool ThreadPoolExecutor ThreadingHTTPServer Timer
+TuningProcess TuningProcessPool Unpickler XPUPluggableAllocator ZipFile
+_AsyncCheckpointProcess _CPUinfo _DataPipeSerializationWrapper
+_IterDataPipeSerializationWrapper _MapDataPipeSerializationWrapper
+_MultiProcessingDataLoaderIter _ProcessBasedAsyncCheckpointExecutor
+_ReplicationStager _ThreadBasedAsyncCheckpointExecutor _ValgrindWrapper
+_open_file _open_zipfile_reader _open_zipfile_writer_buffer
+_open_zipfile_writer_file
+)";
+
+constexpr absl::string_view kFileMethods = R"(
+from_file from_buffer fromfile tofile dump load save _new_using_filename_cpu
+_share_filename_cpu_ _set_from_file _write_file
 )";
 
 constexpr absl::string_view kRunningNames = R"(
@@ -301,6 +314,14 @@ const NameTable& HarmlessBuiltins() {
 }
 const NameTable& KnownGadgets() {
   static const auto& table = *new NameTable(Lines(kKnownGadgets));
+  return table;
+}
+const NameTable& RiskyClasses() {
+  static const auto& table = *new NameTable(Words(kRiskyClasses));
+  return table;
+}
+const NameTable& FileMethods() {
+  static const auto& table = *new NameTable(Words(kFileMethods));
   return table;
 }
 const NameTable& RunningNames() {

@@ -24,6 +24,11 @@ const NameTable& AllowedGlobals();
 const NameTable& HarmlessBuiltins();
 // "module name" of classes and functions known to run what they are given.
 const NameTable& KnownGadgets();
+// Classes of listed packages, or that those show, which act when they are made:
+// processes, connections, files, what they load.
+const NameTable& RiskyClasses();
+// Methods of classes that are allowed, which take a path.
+const NameTable& FileMethods();
 // Names that mean running code, whatever module shows them.
 const NameTable& RunningNames();
 // Modules that nobody's class is named after.

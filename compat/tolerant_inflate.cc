@@ -20,7 +20,7 @@ struct Stream {
 
 }  // namespace
 
-absl::StatusOr<bool> InflateTolerantly(
+absl::StatusOr<InflateEnd> InflateTolerantly(
     const RandomAccessFile& file, int64_t offset, DeflateWrapping wrapping,
     const std::function<absl::Status(absl::Span<const uint8_t>)>& write) {
   Stream stream;
@@ -31,6 +31,8 @@ absl::StatusOr<bool> InflateTolerantly(
     return absl::ResourceExhaustedError("no memory to inflate");
   }
   std::vector<uint8_t> in(kPieceBytes), out(kPieceBytes);
+  InflateEnd end;
+  bool between = false;  // streams: zeros may lie there
   int result = Z_OK;
   while (result == Z_OK) {
     if (state.avail_in == 0) {
@@ -39,10 +41,16 @@ absl::StatusOr<bool> InflateTolerantly(
         PENSTOCK_RETURN_IF_ERROR(
             file.Read(offset, absl::MakeSpan(in).first(size)));
       }
-      offset += size;
+      offset += std::max<int64_t>(size, 0);
       state.next_in = in.data();
       state.avail_in = static_cast<uInt>(std::max<int64_t>(size, 0));
     }
+    while (between && state.avail_in > 0 && *state.next_in == 0) {
+      ++state.next_in;
+      --state.avail_in;
+    }
+    if (between && state.avail_in == 0 && offset < file.size_bytes()) continue;
+    between = false;
     state.next_out = out.data();
     state.avail_out = static_cast<uInt>(kPieceBytes);
     result = inflate(&state, Z_NO_FLUSH);
@@ -50,8 +58,14 @@ absl::StatusOr<bool> InflateTolerantly(
     if (size > 0) {
       PENSTOCK_RETURN_IF_ERROR(write(absl::MakeConstSpan(out).first(size)));
     }
+    if (result != Z_STREAM_END) continue;
+    end.whole = true;
+    end.offset = offset - static_cast<int64_t>(state.avail_in);
+    if (wrapping == DeflateWrapping::kRaw) break;
+    between = true;
+    result = inflateReset(&state);
   }
-  return result == Z_STREAM_END;
+  return end;
 }
 
 }  // namespace penstock
