@@ -151,6 +151,7 @@ PickleWalker::Symbol PickleWalker::MakeDtype(int64_t number,
   absl::ConsumePrefix(&code, "<");
   absl::ConsumePrefix(&code, ">");
   absl::ConsumePrefix(&code, "|");
+  if (code == "O") code = "O8";  // two names of one thing
   int64_t bytes = 0;
   if (code.empty() || !absl::SimpleAtoi(code.substr(1), &bytes)) {
     return Symbol();
