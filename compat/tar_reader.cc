@@ -180,7 +180,7 @@ absl::StatusOr<std::vector<TarMember>> DirectoryReader::Read() {
   int64_t num_headers = 0;
   while (position_ < file_bytes) {
     if (!RangeFits(position_, kBlockBytes, file_bytes)) {
-      return Bad("the file ends within it");
+      return Bad("the file is cut off within it");
     }
     if (++num_headers > kMaxTarMembers) {
       return absl::ResourceExhaustedError(absl::StrFormat(

@@ -77,7 +77,7 @@ TEST(TarReaderTest, RefusesWhatHasNoOrTwoMeanings) {
   std::string flipped = Tarred("a", "123");
   flipped[0] = 'b';
   ExpectRefused(flipped, "checksum");
-  ExpectRefused(Tarred("a", "123").substr(0, 400), "ends within it");
+  ExpectRefused(Tarred("a", "123").substr(0, 400), "cut off within it");
   ExpectRefused(Tarred("a", "123").substr(0, 514), "cut off");
   ExpectRefused(TarHeader("a", "77777777777"), "cut off");
   ExpectRefused(TarHeader("a", "128"), "no number");
