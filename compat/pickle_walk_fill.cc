@@ -147,7 +147,7 @@ PickleWalker::Symbol PickleWalker::MakeDtype(int64_t number,
   const absl::Span<const Symbol> items = ItemsOf(args);
   const std::optional<std::string> text =
       items.empty() ? std::nullopt : TextOf(items[0]);
-  string_view code = text.has_value() ? *text : "";
+  string_view code = text.has_value() ? string_view(*text) : string_view();
   absl::ConsumePrefix(&code, "<");
   absl::ConsumePrefix(&code, ">");
   absl::ConsumePrefix(&code, "|");
