@@ -29,8 +29,8 @@ enum class WalkTrust {
 };
 
 // Whether what the walk found is to be reported. For kFound, a terabyte of
-// noise gives less than one by chance. `text` is whether the bytes from where
-// it began to where it ended look like text.
+// noise gives less than one by chance. `bytes` is what those from where it
+// began to where it ended look like.
 enum class WalkedOver { kText, kBytes };
 bool IsBelievable(const PickleWalk& walk, WalkTrust trust, WalkedOver bytes);
 

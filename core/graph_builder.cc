@@ -357,7 +357,8 @@ uint32_t GraphBuilder::StorageNumber(
   const auto next = static_cast<uint32_t>(storages_.size());
   // A pickle makes a storage and then the tensor on it.
   if (next > 0 && storages_.back() == storage) return next - 1;
-  // What only the caller holds is new, which spares most graphs the map.
+  // What only the caller holds is new, which spares most graphs the map. So the
+  // caller's must not be one of storages_ itself: that would be a second one.
   if (storage.use_count() == 1) {
     storages_.push_back(storage);
     return next;
