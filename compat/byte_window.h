@@ -45,6 +45,8 @@ class ByteWindow {
   int64_t window_bytes() const { return window_bytes_; }
   // The first error of reading; what it hid counts as missing.
   const absl::Status& status() const { return status_; }
+  // Takes in that of another window of the file.
+  void Note(const absl::Status& status) { status_.Update(status); }
 
  private:
   void Fill(int64_t offset, int64_t size) {

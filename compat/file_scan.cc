@@ -19,7 +19,6 @@
 #include "compat/tar_reader.h"
 #include "compat/tolerant_inflate.h"
 #include "compat/zip_survey.h"
-#include "core/bytes.h"
 #include "core/glob.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
@@ -43,7 +42,6 @@ constexpr int kLegacyPickles = 5;
 // The first of them.
 constexpr string_view kLegacyMagic(
     "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
-constexpr int64_t kEndRecordBytes = 22;
 // What one more file within files costs at least.
 constexpr int64_t kInnerCost = 4 << 10;
 // So much decides whether a pickle that breaks off could be text.
@@ -201,12 +199,9 @@ void BlobScan::FindStarts() {
     }
   }
   if (!directories_.empty()) {
-    // What follows the last end record and its comment.
-    const int64_t last = *absl::c_max_element(directories_);
-    const string_view record = window_.Get(last, kEndRecordBytes);
-    const int64_t behind =
-        last + kEndRecordBytes + LoadLittleEndian<uint16_t>(record.data() + 20);
-    if (behind < end()) starts_.push_back({behind, end(), "(behind the zip)"});
+    const ScanStart behind =
+        StartBehindZip(window_, *absl::c_max_element(directories_));
+    if (behind.begin < end()) starts_.push_back(behind);
   }
   starts_.push_back({0, end(), ""});
   std::stable_sort(

@@ -216,5 +216,31 @@ TEST(FileScanTest, AnErrorOfReadingIsOne) {
             absl::StatusCode::kDataLoss);
 }
 
+TEST(FileScanTest, AnErrorOfAnyReadIsOne) {
+  class Failing : public CountingFile {
+   public:
+    Failing(std::string bytes, int num_good)
+        : CountingFile(std::move(bytes)), num_good_(num_good) {}
+    absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const override {
+      if (num_good_-- == 0) return absl::DataLossError("a bad sector");
+      return CountingFile::Read(offset, out);
+    }
+
+   private:
+    mutable int num_good_;
+  };
+  // Larger than what is held of it, so that parts of it are read again.
+  const std::string bytes =
+      Zip({{"a/x", std::string(3 << 20, '\1')}, {"a/data.pkl", Evil()}});
+  int num_good = 0;
+  for (;; ++num_good) {
+    const auto report =
+        ScanFile(std::make_shared<Failing>(bytes, num_good), {});
+    if (report.ok()) break;
+    EXPECT_EQ(report.status().code(), absl::StatusCode::kDataLoss);
+  }
+  EXPECT_GT(num_good, 3);
+}
+
 }  // namespace
 }  // namespace penstock

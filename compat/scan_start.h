@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "compat/byte_window.h"
 #include "compat/zip_survey.h"
 
 namespace penstock {
@@ -24,6 +25,10 @@ struct ScanStart {
 
 // Of a record of a zip file of `file_bytes`.
 ScanStart StartOf(const ZipRecordSeen& record, int64_t file_bytes);
+
+// What follows the end record at `offset` and its comment; nothing where that
+// cannot be read, which `window` knows.
+ScanStart StartBehindZip(ByteWindow& window, int64_t offset);
 
 // Whether programs take a record of this name for a pickle.
 bool IsNamedPickle(absl::string_view name);

@@ -281,6 +281,7 @@ void SurveyDirectory(ByteWindow& window, int64_t offset, ZipSurvey& survey) {
     if (local->deflated()) record.method = 8;
     survey.records.push_back(std::move(record));
   }
+  window.Note(locals.status());
   if (count != directory->num_entries &&
       count % 65536 != directory->num_entries) {
     Add(survey, {}, offset, "the end record counts other records");
