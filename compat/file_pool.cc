@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "core/status_macros.h"
@@ -11,11 +12,11 @@ namespace penstock {
 
 class FilePool::PooledFile : public RandomAccessFile {
  public:
-  PooledFile(std::shared_ptr<FilePool> pool, std::string path,
-             int64_t size_bytes)
+  PooledFile(std::shared_ptr<FilePool> pool, const RandomAccessFile& file)
       : pool_(std::move(pool)),
-        path_(std::move(path)),
-        size_bytes_(size_bytes) {}
+        path_(file.path()),
+        size_bytes_(file.size_bytes()),
+        version_(file.version()) {}
   ~PooledFile() override { pool_->Forget(*this); }
 
   absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const override {
@@ -37,19 +38,21 @@ class FilePool::PooledFile : public RandomAccessFile {
     return !file.ok() || (*file)->IsCached(offset, size_bytes);
   }
   int64_t size_bytes() const override { return size_bytes_; }
+  FileVersion version() const override { return version_; }
   const std::string& path() const override { return path_; }
 
  private:
   const std::shared_ptr<FilePool> pool_;
   const std::string path_;
   const int64_t size_bytes_;
+  const FileVersion version_;
 };
 
 absl::StatusOr<std::shared_ptr<const RandomAccessFile>> FilePool::Open(
     const std::string& path) {
   PENSTOCK_ASSIGN_OR_RETURN(OpenFile file, files_.OpenRead(path));
-  const auto pooled = std::make_shared<const PooledFile>(
-      shared_from_this(), file->path(), file->size_bytes());
+  const auto pooled =
+      std::make_shared<const PooledFile>(shared_from_this(), *file);
   Keep(*pooled, std::move(file));
   return pooled;
 }
@@ -68,6 +71,10 @@ absl::StatusOr<FilePool::OpenFile> FilePool::Find(const PooledFile& owner) {
     return absl::DataLossError(
         absl::StrFormat("%s: has %d bytes now, had %d when it was opened",
                         owner.path(), file->size_bytes(), owner.size_bytes()));
+  }
+  if (file->version() != owner.version()) {
+    return absl::DataLossError(absl::StrCat(
+        owner.path(), ": was replaced or written to while it was read"));
   }
   Keep(owner, file);
   return file;

@@ -33,7 +33,7 @@ class FilePool : public std::enable_shared_from_this<FilePool> {
   // The file of this name, opened once to see that it is there. It is opened
   // again, by its name, when it is read after it had to make room; all
   // functions of the file may then have the file system's errors, and
-  // kDataLoss where the file has another size now.
+  // kDataLoss where it is another file now or was written to.
   absl::StatusOr<std::shared_ptr<const RandomAccessFile>> Open(
       const std::string& path);
 

@@ -51,6 +51,7 @@ class CountingFileSystem : public MemoryFileSystem {
       return file_->Read(offset, out);
     }
     int64_t size_bytes() const override { return file_->size_bytes(); }
+    FileVersion version() const override { return file_->version(); }
     const std::string& path() const override { return file_->path(); }
 
    private:
@@ -123,6 +124,26 @@ TEST_F(FilePoolTest, NoticesThatAFileIsGoneOrAnotherOne) {
             absl::StatusCode::kNotFound);
   EXPECT_EQ(FilePool::Make(files_)->Open("/none").status().code(),
             absl::StatusCode::kNotFound);
+}
+
+// One checkpoint must not come out of two.
+TEST_F(FilePoolTest, NoticesAnotherFileOfTheSameSize) {
+  const std::vector<File> open = OpenAll(7, 4);
+  files_.Put("/0", "x");
+  ASSERT_TRUE(files_.Rename("/5", "/1").ok());  // one that is open still
+  const absl::StatusOr<std::unique_ptr<WritableFile>> writer =
+      files_.Create("/new", {});
+  const uint8_t byte = 9;
+  ASSERT_TRUE((*writer)->Write(0, absl::MakeSpan(&byte, 1)).ok());
+  ASSERT_TRUE(files_.Rename("/new", "/6").ok());
+  for (const int replaced : {0, 1}) {
+    EXPECT_EQ(ByteOf(open[replaced]),
+              absl::StrCat("DATA_LOSS: /", replaced,
+                           ": was replaced or written to while it was read"));
+  }
+  EXPECT_EQ(ByteOf(open[2]), "2");  // closed, and still what it was
+  EXPECT_EQ(ByteOf(open[5]), "5");  // open
+  EXPECT_EQ(ByteOf(open[6]), "6");
 }
 
 TEST_F(FilePoolTest, ServesManyThreads) {

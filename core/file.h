@@ -15,6 +15,16 @@
 
 namespace penstock {
 
+// Which file it was when it was opened, and which of its states: unequal for a
+// file that took the other's name or was written to since.
+struct FileVersion {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  int64_t modified_ns = 0;
+
+  friend bool operator==(const FileVersion&, const FileVersion&) = default;
+};
+
 // An open file to read by position. Thread-safe; open once, never reopened by
 // name. The size is the one at opening.
 class RandomAccessFile {
@@ -41,6 +51,8 @@ class RandomAccessFile {
   virtual bool IsCached(int64_t offset, int64_t size_bytes) const;
 
   virtual int64_t size_bytes() const = 0;
+  // Where it comes from a FileSystem.
+  virtual FileVersion version() const { return {}; }
   virtual const std::string& path() const = 0;
 };
 

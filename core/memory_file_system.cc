@@ -29,6 +29,8 @@ namespace {
 struct Node {
   std::string bytes;
   uint32_t permissions = 0644;
+  uint64_t inode = 0;
+  int64_t num_writes = 0;
 };
 
 absl::Status ReadFrom(const std::string& bytes, const std::string& path,
@@ -104,11 +106,18 @@ struct MemoryFileSystem::State {
     return absl::OkStatus();
   }
 
+  std::shared_ptr<Node> MakeNode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    auto node = std::make_shared<Node>();
+    node->inode = ++num_inodes;
+    return node;
+  }
+
   const Options options;
   uint64_t device = 0;
   mutable Mutex mutex;
   std::map<std::string, std::shared_ptr<Node>> nodes ABSL_GUARDED_BY(mutex);
   int64_t used_bytes ABSL_GUARDED_BY(mutex) = 0;  // below names
+  uint64_t num_inodes ABSL_GUARDED_BY(mutex) = 0;
   std::vector<FileOperation> log ABSL_GUARDED_BY(mutex);
 };
 
@@ -119,7 +128,8 @@ class MemoryFileSystem::State::ReadFile : public RandomAccessFile {
       : state_(std::move(state)),
         node_(std::move(node)),
         path_(std::move(path)),
-        size_bytes_(size_bytes) {}
+        size_bytes_(size_bytes),
+        version_{state_->device, node_->inode, node_->num_writes} {}
 
   absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const override {
     const MutexLock lock(state_->mutex);
@@ -127,6 +137,7 @@ class MemoryFileSystem::State::ReadFile : public RandomAccessFile {
     return ReadFrom(node_->bytes, path_, offset, out);
   }
   int64_t size_bytes() const override { return size_bytes_; }
+  FileVersion version() const override { return version_; }
   const std::string& path() const override { return path_; }
 
  private:
@@ -134,6 +145,7 @@ class MemoryFileSystem::State::ReadFile : public RandomAccessFile {
   const std::shared_ptr<Node> node_;
   const std::string path_;
   const int64_t size_bytes_;
+  const FileVersion version_;
 };
 
 class MemoryFileSystem::State::WriteFile : public WritableFile {
@@ -197,6 +209,7 @@ absl::Status MemoryFileSystem::State::WriteFile::Write(
     PENSTOCK_RETURN_IF_ERROR(state_->Resize(*node_, path_, offset + size));
   }
   if (size > 0) std::memcpy(node_->bytes.data() + offset, bytes.data(), size);
+  ++node_->num_writes;
   return absl::OkStatus();
 }
 
@@ -226,7 +239,7 @@ absl::StatusOr<std::unique_ptr<WritableFile>> MemoryFileSystem::Create(
   if (state_->nodes.count(path) > 0 || state_->IsDirectory(path)) {
     return absl::AlreadyExistsError(absl::StrCat(path, ": exists already"));
   }
-  auto node = std::make_shared<Node>();
+  auto node = state_->MakeNode();
   node->permissions = options.permissions & 0755;
   state_->nodes[path] = node;
   const bool direct =
@@ -298,7 +311,7 @@ absl::StatusOr<UnnamedFile> MemoryFileSystem::CreateUnnamed(
   const std::string name = absl::StrCat("temporary in ", directory);
   const MutexLock lock(state_->mutex);
   state_->Record("create_unnamed", directory);
-  auto node = std::make_shared<Node>();
+  auto node = state_->MakeNode();
   UnnamedFile file;
   file.writer = std::make_unique<State::WriteFile>(state_, node, name, false);
   file.reader =
@@ -317,7 +330,7 @@ void MemoryFileSystem::Put(const std::string& path, const std::string& bytes) {
   const MutexLock lock(state_->mutex);
   std::shared_ptr<Node>& node = state_->nodes[path];
   if (node) state_->used_bytes -= node->bytes.size();
-  node = std::make_shared<Node>();
+  node = state_->MakeNode();
   node->bytes = bytes;
   state_->used_bytes += bytes.size();
 }

@@ -133,8 +133,12 @@ absl::Status ReadFully(int fd, const std::string& path, int64_t offset,
 
 class ReadFile : public RandomAccessFile {
  public:
-  ReadFile(Descriptor fd, std::string path, int64_t size_bytes)
-      : fd_(std::move(fd)), path_(std::move(path)), size_bytes_(size_bytes) {}
+  ReadFile(Descriptor fd, std::string path, int64_t size_bytes,
+           const FileVersion& version = {})
+      : fd_(std::move(fd)),
+        path_(std::move(path)),
+        size_bytes_(size_bytes),
+        version_(version) {}
 
   absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const override {
     return ReadFully(fd_.get(), path_, offset, out);
@@ -148,12 +152,14 @@ class ReadFile : public RandomAccessFile {
     return IsInPageCache(fd_.get(), offset, size_bytes);
   }
   int64_t size_bytes() const override { return size_bytes_; }
+  FileVersion version() const override { return version_; }
   const std::string& path() const override { return path_; }
 
  private:
   const Descriptor fd_;
   const std::string path_;
   const int64_t size_bytes_;
+  const FileVersion version_;
 };
 
 absl::StatusOr<std::shared_ptr<const uint8_t>> ReadFile::Map(
@@ -384,7 +390,10 @@ absl::StatusOr<std::unique_ptr<RandomAccessFile>> Posix::OpenRead(
   }
   if (fstat(fd.get(), &info) != 0) return OsError(errno, path, "stat");
   if (!S_ISREG(info.st_mode)) return NotRegular(path, info.st_mode);
-  return std::make_unique<ReadFile>(std::move(fd), path, info.st_size);
+  const FileVersion version = {
+      info.st_dev, info.st_ino,
+      int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec};
+  return std::make_unique<ReadFile>(std::move(fd), path, info.st_size, version);
 }
 
 absl::StatusOr<std::unique_ptr<WritableFile>> Posix::Create(

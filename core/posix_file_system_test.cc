@@ -287,6 +287,17 @@ TEST_F(PosixFileSystemTest, AnOpenFileSurvivesBeingReplaced) {
   EXPECT_EQ(Content("a"), "newer");
 }
 
+TEST_F(PosixFileSystemTest, AVersionIsOfOneFileAndOneStateOfIt) {
+  Make("a", "old");
+  Make("b", "new");
+  const FileVersion version = (*files_.OpenRead(Path("a")))->version();
+  EXPECT_EQ((*files_.OpenRead(Path("a")))->version(), version);
+  EXPECT_NE((*files_.OpenRead(Path("b")))->version(), version);
+  const timespec times[2] = {{0, UTIME_OMIT}, {1'000'000'000, 1}};
+  ASSERT_EQ(utimensat(AT_FDCWD, Path("a").c_str(), times, 0), 0);
+  EXPECT_NE((*files_.OpenRead(Path("a")))->version(), version);
+}
+
 TEST_F(PosixFileSystemTest, WritesOfSeveralThreadsAllArrive) {
   auto file = files_.Create(Path("a"), {});
   std::vector<std::thread> threads;

@@ -103,6 +103,7 @@ class FaultFileSystem::ReadFile : public RandomAccessFile {
     return state_->Run("map", [&] { return file_->Map(offset, size_bytes); });
   }
   int64_t size_bytes() const override { return file_->size_bytes(); }
+  FileVersion version() const override { return file_->version(); }
   const std::string& path() const override { return file_->path(); }
 
  private:
