@@ -301,30 +301,26 @@ absl::Status ZipDirectoryReader::IndexNames() {
   const std::vector<ZipEntry>& entries = directory_.entries_;
   const bool ignores_case = limits_.ignores_case;
   directory_.ignores_case_ = ignores_case;
-  directory_.by_name_.Reset(entries.size());
+  const auto hashed_of = [&](uint32_t i) {
+    const absl::string_view name = entries[i].name;
+    return std::make_optional(
+        TextIndex::Hashed{name, HashOfName(name, ignores_case)});
+  };
   const auto name_of = [&](uint32_t i) {
     return Candidate{entries[i].name, ignores_case};
   };
-  constexpr uint32_t kBatch = 16;
-  uint32_t hashes[kBatch];
   const auto num_entries = static_cast<uint32_t>(entries.size());
-  for (uint32_t i = 0; i < num_entries; ++i) {
-    if (i % kBatch == 0) {
-      for (uint32_t k = i; k < std::min(num_entries, i + kBatch); ++k) {
-        hashes[k - i] = HashOfName(entries[k].name, ignores_case);
-        directory_.by_name_.Prefetch(hashes[k - i]);
-      }
-    }
-    const uint32_t first = directory_.by_name_.Insert(
-        entries[i].name, hashes[i % kBatch], i, name_of);
-    if (first == i) continue;
-    return Bad("zip_duplicate", entries[i],
-               absl::StrFormat("has the name of %s at offset %d, and torch "
-                               "ignores case",
-                               QuotedRecordName(entries[first].name),
-                               entries[first].header_offset));
-  }
-  return absl::OkStatus();
+  const uint32_t number =
+      directory_.by_name_.Fill(num_entries, hashed_of, name_of);
+  if (number == num_entries) return absl::OkStatus();
+  const ZipEntry& entry = entries[number];
+  const ZipEntry& first = entries[directory_.by_name_.Find(
+      entry.name, HashOfName(entry.name, ignores_case), name_of)];
+  return Bad(
+      "zip_duplicate", entry,
+      absl::StrFormat("has the name of %s at offset %d, and torch "
+                      "ignores case",
+                      QuotedRecordName(first.name), first.header_offset));
 }
 
 // Where the neighbourhood of small records ends that begins with the header

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -122,33 +123,19 @@ bool IsHashable(NodeKind kind) {
 }
 
 bool PythonKeys::AreDistinctTexts(absl::Span<const NodeId> pairs) {
+  using Hashed = TextIndex::Hashed;
+  const auto hashed_of = [&](uint32_t pair) -> std::optional<Hashed> {
+    const NodeView key = view_(pairs[2 * size_t{pair}]);
+    if (key.kind != NodeKind::kStr && key.kind != NodeKind::kPy2Str) {
+      return std::nullopt;
+    }
+    return Hashed{key.bytes, TextIndex::HashOf(key.bytes)};
+  };
   const auto text_of = [&](uint32_t pair) {
     return view_(pairs[2 * size_t{pair}]).bytes;
   };
-  constexpr size_t kBatch = 16;
-  absl::string_view texts[kBatch];
-  uint32_t hashes[kBatch];
-  const size_t num_pairs = pairs.size() / 2;
-  distinct_.Reset(num_pairs);
-  for (size_t begin = 0; begin < num_pairs; begin += kBatch) {
-    const size_t count = std::min(kBatch, num_pairs - begin);
-    for (size_t i = 0; i < count; ++i) {
-      const NodeView key = view_(pairs[2 * (begin + i)]);
-      if (key.kind != NodeKind::kStr && key.kind != NodeKind::kPy2Str) {
-        return false;
-      }
-      texts[i] = key.bytes;
-      hashes[i] = TextIndex::HashOf(key.bytes);
-      distinct_.Prefetch(hashes[i]);
-    }
-    for (size_t i = 0; i < count; ++i) {
-      const auto pair = static_cast<uint32_t>(begin + i);
-      if (distinct_.Insert(texts[i], hashes[i], pair, text_of) != pair) {
-        return false;
-      }
-    }
-  }
-  return true;
+  const auto num_pairs = static_cast<uint32_t>(pairs.size() / 2);
+  return distinct_.Fill(num_pairs, hashed_of, text_of) == num_pairs;
 }
 
 uint32_t PythonKeys::ClassOf(NodeId id) {

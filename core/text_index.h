@@ -3,9 +3,11 @@
 #ifndef PENSTOCK_CORE_TEXT_INDEX_H_
 #define PENSTOCK_CORE_TEXT_INDEX_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -34,6 +36,21 @@ class TextIndex {
     return static_cast<uint32_t>(absl::Hash<absl::string_view>()(text));
   }
 
+  // A text with its hash: HashOf's, or one of the caller's that is equal for
+  // texts which are to count as equal.
+  struct Hashed {
+    absl::string_view text;
+    uint32_t hash;
+  };
+
+  // Reset, and Insert of 0, 1, 2... up to `num_texts`, but waiting for memory
+  // once for many. `hashed_of` gives a number's text as std::optional<Hashed>.
+  // Ends with the first number that has no text, or one that is there already,
+  // and returns it; else `num_texts`, which is at most kNone.
+  template <typename HashedOf, typename TextOf>
+  uint32_t Fill(uint32_t num_texts, const HashedOf& hashed_of,
+                const TextOf& text_of);
+
   // The number of the text equal to `text`; kNone where there is none.
   template <typename TextOf>
   uint32_t Find(absl::string_view text, const TextOf& text_of) const {
@@ -53,8 +70,8 @@ class TextIndex {
                   const TextOf& text_of) {
     return Insert(text, HashOf(text), number, text_of);
   }
-  // With a hash of the caller's, equal for equal texts; what `text_of` gives
-  // may then be anything that knows by `!=` whether it is another text.
+  // With a hash of the caller's; what `text_of` gives may then be anything that
+  // knows by `!=` whether it is another text.
   template <typename TextOf>
   uint32_t Insert(absl::string_view text, uint32_t hash, uint32_t number,
                   const TextOf& text_of) {
@@ -65,13 +82,6 @@ class TextIndex {
       ++size_;
     }
     return slot.number;
-  }
-
-  // Before several calls of Insert: all their waiting for memory at once.
-  void Prefetch(uint32_t hash) const {
-    if (!slots_.empty()) {
-      __builtin_prefetch(&slots_[hash & (slots_.size() - 1)], 1);
-    }
   }
 
  private:
@@ -109,6 +119,30 @@ class TextIndex {
   std::vector<Slot> slots_;  // a power of two of them, at most half in use
   size_t size_ = 0;
 };
+
+template <typename HashedOf, typename TextOf>
+uint32_t TextIndex::Fill(uint32_t num_texts, const HashedOf& hashed_of,
+                         const TextOf& text_of) {
+  constexpr uint32_t kBatch = 16;
+  std::optional<Hashed> batch[kBatch];
+  Reset(num_texts);
+  for (uint32_t begin = 0; begin < num_texts; begin += kBatch) {
+    const uint32_t count = std::min(kBatch, num_texts - begin);
+    for (uint32_t i = 0; i < count; ++i) {
+      batch[i] = hashed_of(begin + i);
+      if (!batch[i]) break;
+      __builtin_prefetch(&slots_[batch[i]->hash & (slots_.size() - 1)], 1);
+    }
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t number = begin + i;
+      if (!batch[i] ||
+          Insert(batch[i]->text, batch[i]->hash, number, text_of) != number) {
+        return number;
+      }
+    }
+  }
+  return num_texts;
+}
 
 }  // namespace penstock
 

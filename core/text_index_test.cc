@@ -1,6 +1,7 @@
 #include "core/text_index.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,36 @@ TEST(TextIndexTest, FindsWhatAMapFinds) {
       const auto found = expected.find(text);
       ASSERT_EQ(index.Find(text, text_of),
                 found == expected.end() ? TextIndex::kNone : found->second);
+    }
+  }
+}
+
+// Around the size of what it takes at once.
+TEST(TextIndexTest, FillEndsWithTheFirstThatIsNotNew) {
+  constexpr uint32_t kTexts = 40;
+  TextIndex index;
+  for (uint32_t bad = 0; bad <= kTexts; ++bad) {
+    for (const bool repeated : {false, true}) {
+      SCOPED_TRACE(absl::StrCat(bad, repeated ? " repeated" : " without text"));
+      std::vector<std::string> texts;
+      for (uint32_t i = 0; i < kTexts; ++i) texts.push_back(absl::StrCat(i));
+      if (repeated && bad == 0) continue;
+      if (repeated && bad < kTexts) texts[bad] = texts[bad / 2];
+      const auto text_of = [&](uint32_t i) -> absl::string_view {
+        return texts[i];
+      };
+      const auto hashed_of = [&](uint32_t i) {
+        std::optional<TextIndex::Hashed> hashed;
+        if (repeated || i != bad) {
+          hashed = {texts[i], TextIndex::HashOf(texts[i])};
+        }
+        return hashed;
+      };
+      ASSERT_EQ(index.Fill(kTexts, hashed_of, text_of), bad);
+      for (uint32_t i = 0; i < kTexts; ++i) {
+        ASSERT_EQ(index.Find(absl::StrCat(i), text_of),
+                  i < bad ? i : TextIndex::kNone);
+      }
     }
   }
 }
