@@ -172,5 +172,27 @@ TEST_F(VerifyOriginTest, WithoutAnOriginThereIsNothingToCompare) {
   }
 }
 
+// A file that is given back is scanned first, which may take long.
+TEST_F(VerifyOriginTest, TheScanOfWhatIsGivenBackCanBeCancelled) {
+  GraphBuilder b;
+  const NodeId text = b.Str(std::string(2 << 20, 'x'));
+  const Value tree = std::move(b).Finish(text).value();
+  ASSERT_TRUE(Save(tree, "long.pt", OptionsFor("long.pt")).ok());
+  ASSERT_TRUE(Convert("long.pt", "long.pstk", OptionsFor("long.pstk")).ok());
+  SaveOptions options = OptionsFor("back.pt");
+  Progress seen;
+  int calls = 0;
+  options.run.progress = [&](const Progress& progress) {
+    seen = progress;
+    ++calls;
+    return Proceed::kCancel;
+  };
+  EXPECT_EQ(Convert("long.pstk", "back.pt", options).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(seen.total_bytes, files_.Stat("long.pt")->size_bytes);
+  EXPECT_THAT(files_.Names(), ElementsAre("long.pstk", "long.pt"));
+}
+
 }  // namespace
 }  // namespace penstock

@@ -234,22 +234,22 @@ std::string WarningOf(const ScanReport& scanned) {
       what, "); `penstock scan` lists all of it");
 }
 
-void WarnOfDanger(const WriteJob& job, SaveReport& report) {
-  ScanLimits limits;
-  limits.files = job.options.run.files;
-  limits.temporary_directory = job.options.run.temporary_directory;
+// Errors: kCancelled.
+absl::Status WarnOfDanger(const WriteJob& job, SaveReport& report) {
   const absl::StatusOr<ScanReport> scanned =
-      ScanOrigin(*job.opened->native, limits);
+      ScanOrigin(*job.opened->native, ScanLimitsOf(job.options.run));
+  if (absl::IsCancelled(scanned.status())) return scanned.status();
   std::string warning =
       scanned.ok() ? WarningOf(*scanned)
                    : absl::StrCat("the file given back was not scanned: ",
                                   scanned.status().message());
   if (!warning.empty()) report.warnings.push_back(std::move(warning));
+  return absl::OkStatus();
 }
 
 absl::Status Restore(const WriteJob& job, WritableFile& file,
                      SaveReport& report) {
-  WarnOfDanger(job, report);
+  PENSTOCK_RETURN_IF_ERROR(WarnOfDanger(job, report));
   PENSTOCK_ASSIGN_OR_RETURN(FileLayout layout,
                             LayOutOrigin(*job.opened->native));
   PENSTOCK_ASSIGN_OR_RETURN(const std::unique_ptr<LayoutSink> sink,

@@ -164,6 +164,9 @@ ProgressCallback ProgressMeter::callback() {
 
 void ProgressMeter::Show(const Progress& progress) {
   const Clock::time_point now = Clock::now();
+  // What goes through a file twice begins again.
+  if (progress.done_bytes < done_bytes_) start_ = now;
+  done_bytes_ = progress.done_bytes;
   // The first half second is silent: short work needs no meter.
   if (now - start_ < std::chrono::milliseconds(500)) return;
   if (now - last_ < std::chrono::milliseconds(100)) return;

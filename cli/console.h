@@ -74,6 +74,7 @@ class ProgressMeter {
   std::string verb_;
   bool visible_;
   bool shown_ = false;
+  int64_t done_bytes_ = 0;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_;
 };

@@ -106,6 +106,25 @@ TEST(FileScanTest, ACallbackCancels) {
   EXPECT_EQ(calls, 3);
 }
 
+// The same where the work is not in the file's own bytes.
+TEST(FileScanTest, ACallbackCancelsWithinARecordThatIsInflated) {
+  const std::string file = Zip({{"x", std::string(8 << 20, '\1'), true}});
+  ASSERT_LT(file.size(), 100 << 10);
+  int calls = 0;
+  MemoryFileSystem unnamed;
+  ScanLimits limits;
+  limits.files = &unnamed;
+  limits.progress = [&](const Progress& progress) {
+    ++calls;
+    EXPECT_EQ(progress.total_bytes, static_cast<int64_t>(file.size()));
+    EXPECT_LE(progress.done_bytes, progress.total_bytes);
+    return calls < 3 ? Proceed::kContinue : Proceed::kCancel;
+  };
+  const auto report = ScanFile(std::make_shared<TextFile>(file), limits);
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 3);
+}
+
 // Whatever a file holds: each of its bytes is read a few times, no more.
 TEST(FileScanTest, TimeIsLinear) {
   std::string headers, ends, nested, pickles, starts, globals;
