@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -104,6 +105,18 @@ TEST_F(AutoSaveTest, TheNextSaveRemembersTheDisk) {
     if (log[i].name == "write") written += log[i].size_bytes;
   }
   EXPECT_LT(written, second->file_bytes + (1 << 20));
+}
+
+// Not even where it stands at the same address.
+TEST_F(AutoSaveTest, ADiskIsNotTakenForTheOneBefore) {
+  MemoryFileSystem base;
+  std::optional<ThrottledFileSystem> files;
+  for (int i = 0; i < 2; ++i) {
+    files.emplace(base, 100e6);
+    const auto saved = SaveTo(*files, "/d/auto.pstk");
+    ASSERT_TRUE(saved.ok()) << saved.status();
+    EXPECT_THAT(saved->codec_reason, HasSubstr("MiB probed"));
+  }
 }
 
 TEST_F(AutoSaveTest, AFullDiskLeavesNothing) {

@@ -1,6 +1,7 @@
 #include "api/write_job.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
@@ -42,10 +43,9 @@ absl::Status CheckFreeSpace(const WriteJob& job, int64_t needed_bytes) {
 }
 
 // Which disk a job writes to, for ProcessRates().
-RateMemory::Disk DiskOf(const WriteJob& job) {
+uint64_t DiskOf(const WriteJob& job) {
   FileSystem& files = FilesOf(job.options.run);
-  // One that does not say shares its rates with others that do not.
-  return {&files, files.Stat(job.directory).value_or(FileInfo()).device};
+  return files.Stat(job.directory).value_or(FileInfo()).device;
 }
 
 // Sets the report's codec. Returns how many bytes of `file` hold noise now.
@@ -59,7 +59,7 @@ absl::StatusOr<int64_t> Settle(const WriteJob& job, WritableFile& file,
     return 0;
   }
   const Clock::time_point start = Clock::now();
-  const RateMemory::Disk disk = DiskOf(job);
+  const uint64_t disk = DiskOf(job);
   const Graph& graph = *job.root.graph();
   PENSTOCK_ASSIGN_OR_RETURN(
       CodecChoice choice, SettleCodec(file, ProcessRates().Find(disk),

@@ -96,7 +96,8 @@ class Disk {
     options.codec = way == kRaw     ? Codec::kNone
                     : way == kCoded ? Codec::kZstd
                                     : Codec::kAuto;
-    options.run.files = way == kAutoAgain ? again_ : MakeFiles();
+    const std::unique_ptr<FileSystem> first = MakeFiles();
+    options.run.files = way == kAutoAgain ? again_.get() : first.get();
     PENSTOCK_ASSIGN_OR_RETURN(const SaveReport report,
                               penstock::Save(checkpoint, path_, options));
     PENSTOCK_ASSIGN_OR_RETURN(const VerifyReport verified, Verify(path_));
@@ -112,17 +113,18 @@ class Disk {
   }
 
  private:
-  // Never freed: what is remembered of a file system goes by its address, and
-  // that of one that was is given to the next, of another rate.
-  FileSystem* MakeFiles() const {
-    return rate_ > 0 ? new ThrottledFileSystem(PosixFileSystem(), rate_ * 1e9)
-                     : new ThrottledFileSystem(PosixFileSystem(), 1e15,
-                                               std::chrono::microseconds(0));
+  // Each is a disk of its own, that nothing was saved to.
+  std::unique_ptr<FileSystem> MakeFiles() const {
+    return rate_ > 0
+               ? std::make_unique<ThrottledFileSystem>(PosixFileSystem(),
+                                                       rate_ * 1e9)
+               : std::make_unique<ThrottledFileSystem>(
+                     PosixFileSystem(), 1e15, std::chrono::microseconds(0));
   }
 
   const std::string path_;
   const double rate_;
-  FileSystem* const again_;
+  const std::unique_ptr<FileSystem> again_;
 };
 
 absl::StatusOr<bool> Judge(const Value& checkpoint,

@@ -361,18 +361,20 @@ CodecRates Learn(const CodecRates& known, const FinishedSave& save) {
   return learned;
 }
 
-CodecRates RateMemory::Find(const Disk& disk) const {
+CodecRates RateMemory::Find(uint64_t disk) const {
   const MutexLock lock(mutex_);
   const auto found = rates_.find(disk);
   return found == rates_.end() ? CodecRates() : found->second;
 }
 
-void RateMemory::Put(const Disk& disk, const CodecRates& rates) {
+void RateMemory::Put(uint64_t disk, const CodecRates& rates) {
+  if (disk == 0) return;
   const MutexLock lock(mutex_);
   rates_[disk] = rates;
 }
 
-void RateMemory::Learn(const Disk& disk, const FinishedSave& save) {
+void RateMemory::Learn(uint64_t disk, const FinishedSave& save) {
+  if (disk == 0) return;
   const MutexLock lock(mutex_);
   rates_[disk] = penstock::Learn(rates_[disk], save);
 }

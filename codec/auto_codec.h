@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -52,21 +51,16 @@ CodecRates Learn(const CodecRates& known, const FinishedSave& save);
 // What saves taught about the disks they went to. Thread-safe.
 class RateMemory {
  public:
-  // A file system and FileInfo::device. The file system is known by its
-  // address: one that takes the place of another inherits what may be wrong,
-  // which costs time and no bytes.
-  using Disk = std::pair<const FileSystem*, uint64_t>;
-
+  // Disks are FileInfo::device; of 0, which is none, nothing is remembered.
   // Zeros for a disk that nothing was saved to.
-  CodecRates Find(const Disk& disk) const ABSL_LOCKS_EXCLUDED(mutex_);
-  void Put(const Disk& disk, const CodecRates& rates)
-      ABSL_LOCKS_EXCLUDED(mutex_);
-  void Learn(const Disk& disk, const FinishedSave& save)
+  CodecRates Find(uint64_t disk) const ABSL_LOCKS_EXCLUDED(mutex_);
+  void Put(uint64_t disk, const CodecRates& rates) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Learn(uint64_t disk, const FinishedSave& save)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   mutable Mutex mutex_;
-  std::map<Disk, CodecRates> rates_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, CodecRates> rates_ ABSL_GUARDED_BY(mutex_);
 };
 
 // That of this process: a disk is shared by all who save to it.

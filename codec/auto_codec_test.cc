@@ -104,25 +104,30 @@ TEST(LearnTest, SmallSavesTeachNothing) {
 }
 
 TEST(RateMemoryTest, KeepsDisksApart) {
-  MemoryFileSystem one;
-  MemoryFileSystem two;
   RateMemory memory;
-  memory.Put({&one, 1}, Rates(1, 2, 3));
-  memory.Learn({&one, 2}, RawSave(2e9));
-  EXPECT_EQ(memory.Find({&one, 1}).disk, 1);
-  EXPECT_DOUBLE_EQ(memory.Find({&one, 2}).disk, 2e9);
-  EXPECT_EQ(memory.Find({&two, 1}).disk, 0);
+  memory.Put(1, Rates(1, 2, 3));
+  memory.Learn(2, RawSave(2e9));
+  EXPECT_EQ(memory.Find(1).disk, 1);
+  EXPECT_DOUBLE_EQ(memory.Find(2).disk, 2e9);
+  EXPECT_EQ(memory.Find(3).disk, 0);
+}
+
+// Two that do not say which they are may be two.
+TEST(RateMemoryTest, RemembersNothingOfADiskWithoutNumber) {
+  RateMemory memory;
+  memory.Put(0, Rates(1, 2, 3));
+  memory.Learn(0, RawSave(2e9));
+  EXPECT_EQ(memory.Find(0).disk, 0);
 }
 
 // For TSan, too.
 TEST(RateMemoryTest, TakesSavesFromManyThreads) {
-  MemoryFileSystem files;
   RateMemory memory;
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {
-      memory.Learn({&files, 1}, RawSave(2e9));
-      EXPECT_DOUBLE_EQ(memory.Find({&files, 1}).disk, 2e9);
+      memory.Learn(1, RawSave(2e9));
+      EXPECT_DOUBLE_EQ(memory.Find(1).disk, 2e9);
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -76,8 +76,7 @@ struct MemoryFileSystem::State {
   class WriteFile;
 
   explicit State(const Options& with) : options(with) {
-    static std::atomic<uint64_t> num_devices{0};
-    device = ++num_devices;
+    device = NewDeviceNumber();
   }
 
   void Record(const char* name, const std::string& path, int64_t offset = 0,
@@ -353,6 +352,11 @@ std::vector<std::string> MemoryFileSystem::Names() const {
 std::vector<FileOperation> MemoryFileSystem::Log() const {
   const MutexLock lock(state_->mutex);
   return state_->log;
+}
+
+uint64_t NewDeviceNumber() {
+  static std::atomic<uint64_t> num_devices{0};
+  return uint64_t{1} << 63 | num_devices++;  // Linux's dev_t leaves it clear
 }
 
 std::unique_ptr<RandomAccessFile> FileFromString(std::string bytes,

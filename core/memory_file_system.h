@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_CORE_MEMORY_FILE_SYSTEM_H_
 #define PENSTOCK_CORE_MEMORY_FILE_SYSTEM_H_
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -65,6 +66,10 @@ class MemoryFileSystem : public FileSystem {
   struct State;
   std::shared_ptr<State> state_;
 };
+
+// A FileInfo::device that no disk of the machine has, nor any other that this
+// gave, for file systems that are none of its. Thread-safe.
+uint64_t NewDeviceNumber();
 
 // A file that is a string, for parsers' tests and fuzz targets.
 std::unique_ptr<RandomAccessFile> FileFromString(std::string bytes,

@@ -6,6 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/types/span.h"
+#include "core/memory_file_system.h"
 #include "core/mutex.h"
 #include "core/status_macros.h"
 
@@ -23,6 +24,8 @@ class ThrottledFileSystem::Device {
     PENSTOCK_CHECK(bytes_per_second > 0);
   }
 
+  uint64_t number() const { return number_; }
+
   // Queues a transfer: when it will be over.
   Clock::time_point Enqueue(size_t size_bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
     const std::chrono::duration<double> takes(static_cast<double>(size_bytes) /
@@ -36,6 +39,7 @@ class ThrottledFileSystem::Device {
  private:
   const double bytes_per_second_;
   const std::chrono::microseconds latency_;
+  const uint64_t number_ = NewDeviceNumber();
   Mutex mutex_;
   Clock::time_point free_at_ ABSL_GUARDED_BY(mutex_);
 };
@@ -124,7 +128,9 @@ absl::Status ThrottledFileSystem::SetPermissions(const std::string& path,
 }
 
 absl::StatusOr<FileInfo> ThrottledFileSystem::Stat(const std::string& path) {
-  return base_.Stat(path);
+  absl::StatusOr<FileInfo> info = base_.Stat(path);
+  if (info.ok()) info->device = device_->number();
+  return info;
 }
 
 absl::StatusOr<int64_t> ThrottledFileSystem::FreeSpace(

@@ -18,8 +18,8 @@ namespace penstock {
 // get through at a rate, in the order in which they were begun, as on one
 // device with one queue: each returns no sooner than the device would have
 // taken its last byte, plus a latency, and waits without using the processor.
-// Sync waits for all of them. Idle time is not saved up. Reading and all else
-// is as fast as the base. Thread-safe.
+// Its FileInfo::device is its own. Sync waits for all of them. Idle time is not
+// saved up. Reading and all else is as fast as the base. Thread-safe.
 class ThrottledFileSystem : public FileSystem {
  public:
   // `bytes_per_second` > 0.
