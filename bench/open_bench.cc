@@ -21,7 +21,7 @@
 #include "api/penstock.h"
 #include "codec/format.h"
 #include "compat/pickle_reader.h"
-#include "compat/pickle_resolve.h"
+#include "compat/pickle_surroundings.h"
 #include "compat/zip_reader.h"
 #include "core/checksum.h"
 #include "core/graph_builder.h"

@@ -12,7 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "compat/extent_source.h"
-#include "compat/pickle_resolve.h"
+#include "compat/pickle_surroundings.h"
 #include "compat/read_window.h"
 #include "compat/zip_name.h"
 #include "core/checked.h"

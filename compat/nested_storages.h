@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "compat/extent_source.h"
 #include "compat/foreign_file.h"
-#include "compat/pickle_resolve.h"
+#include "compat/pickle_surroundings.h"
 #include "core/file.h"
 
 namespace penstock {

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "compat/pickle_cursor.h"
-#include "compat/pickle_resolve.h"
+#include "compat/pickle_surroundings.h"
 #include "core/value.h"
 
 namespace penstock {

@@ -191,15 +191,20 @@ absl::Status PickleResolver::Afford(size_t num_bytes) {
 }
 
 // Protocols below 3 have no bytes: Python 3 writes their Latin-1 text.
-absl::StatusOr<std::optional<NodeId>> PickleResolver::Encode(const Args& args) {
+absl::StatusOr<std::optional<std::string>> PickleResolver::Latin1Bytes(
+    const Args& args) {
   if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
       builder_.kind(args[1]) != NodeKind::kStr ||
       !IsLatin1Codec(builder_.AsBytes(args[1]))) {
-    return std::optional<NodeId>();
+    return std::optional<std::string>();
   }
   PENSTOCK_RETURN_IF_ERROR(Afford(builder_.AsBytes(args[0]).size()));
-  const std::optional<std::string> bytes =
-      Utf8ToLatin1(builder_.AsBytes(args[0]));
+  return Utf8ToLatin1(builder_.AsBytes(args[0]));
+}
+
+absl::StatusOr<std::optional<NodeId>> PickleResolver::Encode(const Args& args) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::optional<std::string> bytes,
+                            Latin1Bytes(args));
   if (!bytes) return std::optional<NodeId>();
   return std::optional<NodeId>(builder_.Bytes(*bytes));
 }
@@ -212,14 +217,8 @@ absl::StatusOr<std::optional<NodeId>> PickleResolver::MakeByteArray(
     return std::optional<NodeId>(
         builder_.ByteArray(std::string(builder_.AsBytes(args[0]))));
   }
-  if (args.size() != 2 || builder_.kind(args[0]) != NodeKind::kStr ||
-      builder_.kind(args[1]) != NodeKind::kStr ||
-      !IsLatin1Codec(builder_.AsBytes(args[1]))) {
-    return std::optional<NodeId>();
-  }
-  PENSTOCK_RETURN_IF_ERROR(Afford(builder_.AsBytes(args[0]).size()));
-  const std::optional<std::string> bytes =
-      Utf8ToLatin1(builder_.AsBytes(args[0]));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::optional<std::string> bytes,
+                            Latin1Bytes(args));
   if (!bytes) return std::optional<NodeId>();
   return std::optional<NodeId>(builder_.ByteArray(*bytes));
 }

@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "compat/pickle_reader.h"
-#include "compat/pickle_resolve.h"
+#include "compat/pickle_surroundings.h"
 #include "core/storage.h"
 
 namespace penstock {

@@ -17,7 +17,7 @@
 #include "compat/extent_source.h"
 #include "compat/file_kind.h"
 #include "compat/pickle_names.h"
-#include "compat/pickle_resolve.h"
+#include "compat/pickle_surroundings.h"
 #include "compat/sub_file.h"
 #include "compat/tar_reader.h"
 #include "compat/zip_name.h"
