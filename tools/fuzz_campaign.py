@@ -6,8 +6,9 @@
 
 A TARGET is the name of a file fuzz/*.hex without its ending; none means all. What
 a run finds stays in the cache directory, where the next one goes on from. With
---keep-bytes nothing is run: the inputs there that cover most in the least room
-replace the corpus in the tree, but for those below a line '# Found', which stay.
+--keep-bytes nothing is tried that is new: of the inputs there and in the tree, those
+that cover most for their size, as many as fit, become the corpus in the tree; what is
+below its line '# Found' stays, and does not count.
 Exit code 1 where something was found.
 """
 
@@ -20,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -82,6 +84,8 @@ def build(targets):
         target.folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(built, f'{target.binary}.new')
         os.replace(f'{target.binary}.new', target.binary)
+        for number, data in enumerate(target.inputs()):
+            (target.folder / f'seed-{number}').write_bytes(data)
 
 
 def last_number(pattern, text):
@@ -125,8 +129,6 @@ def run_once(target, seconds, outcome):
 
 
 def fuzz(target, seconds):
-    for number, data in enumerate(target.inputs()):
-        (target.folder / f'seed-{number}').write_bytes(data)
     outcome = Outcome()
     end = time.monotonic() + seconds
     while len(outcome.findings) < MAX_FINDINGS and end - time.monotonic() >= 1:
@@ -134,27 +136,58 @@ def fuzz(target, seconds):
     return outcome
 
 
+def features_of(target):
+    """What each input in the target's folder covers, as libFuzzer numbers it: a set."""
+    control = CACHE / f'{target.name}-control'
+    control.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as least:
+        subprocess.run(target.command('-set_cover_merge=1', f'-merge_control_file={control}',
+                                      least, target.folder),
+                       env=ENVIRONMENT, check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lines = control.read_text(encoding='utf-8').splitlines()
+    control.unlink()
+    # The number of files, that of the first folder's, their paths; then for each, by
+    # its number: 'FT 3 17 205...'.
+    paths = lines[2:2 + int(lines[0])]
+    features = {}
+    for line in lines[2 + len(paths):]:
+        kind, number, *numbers = line.split()
+        if kind == 'FT':
+            features[pathlib.Path(paths[int(number)])] = set(map(int, numbers))
+    return features
+
+
+def best_within(max_bytes, features):
+    """In turn the input that adds most for its size, of those that still fit."""
+    sizes = {path: path.stat().st_size for path in features}
+    kept, room = [], max_bytes
+    missing = {path: set(numbers) for path, numbers in features.items() if sizes[path]}
+    while True:
+        missing = {path: left for path, left in missing.items() if left and sizes[path] <= room}
+        if not missing:
+            return kept
+        best = max(missing, key=lambda path: (len(missing[path]) / sizes[path], path))
+        room -= sizes[best]
+        kept.append(best)
+        added = missing[best].copy()
+        for left in missing.values():
+            left -= added
+
+
 def keep(target, max_bytes):
-    """Writes the least inputs that cover all, as far as they fit."""
     text = target.corpus.read_text(encoding='ascii')
     head = ''.join(line for line in re.findall(r'#.*\n', text.partition(FOUND)[0]))
     tail = FOUND + text.partition(FOUND)[2] if FOUND in text else ''
-    least = CACHE / f'{target.name}-least'
-    shutil.rmtree(least, ignore_errors=True)
-    least.mkdir(parents=True)
-    subprocess.run(target.command('-set_cover_merge=1', least, target.folder),
-                   env=ENVIRONMENT, check=True,
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    # The small ones first: most of a big one is in others, too.
-    inputs = sorted((path.read_bytes() for path in least.iterdir()), key=lambda d: (len(d), d))
-    shutil.rmtree(least)
-    lines, total = [], 0
-    for data in inputs:
-        total += len(data)
-        if total <= max_bytes and data:
-            lines.append(data.hex() + '\n')
-    target.corpus.write_text(head + ''.join(lines) + tail, encoding='ascii')
-    print(f'{target.name}: {len(lines)} of {len(inputs)} inputs')
+    features = features_of(target)
+    kept = best_within(max_bytes, features)
+    inputs = sorted((path.read_bytes() for path in kept), key=lambda data: (len(data), data))
+    target.corpus.write_text(head + ''.join(data.hex() + '\n' for data in inputs) + tail,
+                             encoding='ascii')
+    covered, total = (len(set().union(*(features[path] for path in paths)))
+                      for paths in (kept, features))
+    print(f'{target.name}: {len(kept)} of {len(features)} inputs, {sum(map(len, inputs)):,} bytes: '
+          f'{covered:,} of {total:,} features')
 
 
 def print_table(outcomes):
