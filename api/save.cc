@@ -76,6 +76,27 @@ absl::StatusOr<SaveReport> WriteToPath(const WriteJob& job) {
   return report;
 }
 
+// Convert, where `write` brings a WriteJob to its destination.
+template <typename Write>
+absl::StatusOr<ConvertReport> ConvertBy(const Write& write,
+                                        const Checkpoint::Opened& opened,
+                                        const std::string& name,
+                                        const std::string& directory,
+                                        const SaveOptions& options) {
+  const Checkpoint::Opened::Run run = opened.NewRun();
+  PENSTOCK_ASSIGN_OR_RETURN(const EditedRun edited,
+                            EditRun(opened, *run.source, options));
+  ConvertReport report;
+  report.from = opened.format;
+  report.num_tensors = edited.num_tensors;
+  PENSTOCK_ASSIGN_OR_RETURN(
+      report.saved,
+      write(WriteJob{edited.root, *edited.names, *edited.source, edited.options,
+                     name, directory, &opened, run.foreign}));
+  report.saved.notes = edited.Notes();
+  return report;
+}
+
 }  // namespace
 
 absl::string_view NameOf(Format format) {
@@ -155,20 +176,8 @@ absl::StatusOr<SaveReport> Save(const Value& checkpoint,
 absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
                                       const std::string& destination,
                                       const SaveOptions& options) {
-  const Checkpoint::Opened& opened = *source.opened_;
-  const Checkpoint::Opened::Run run = opened.NewRun();
-  PENSTOCK_ASSIGN_OR_RETURN(const EditedRun edited,
-                            EditRun(opened, *run.source, options));
-  ConvertReport report;
-  report.from = opened.format;
-  report.num_tensors = edited.num_tensors;
-  PENSTOCK_ASSIGN_OR_RETURN(
-      report.saved,
-      WriteToPath({edited.root, *edited.names, *edited.source, edited.options,
-                   destination, DirectoryOf(destination), &opened,
-                   run.foreign}));
-  report.saved.notes = edited.Notes();
-  return report;
+  return ConvertBy(WriteToPath, *source.opened_, destination,
+                   DirectoryOf(destination), options);
 }
 
 absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
@@ -176,21 +185,12 @@ absl::StatusOr<ConvertReport> Convert(const Checkpoint& source,
                                       absl::string_view name,
                                       const SaveOptions& options) {
   const Clock::time_point start = Clock::now();
-  const Checkpoint::Opened& opened = *source.opened_;
-  const Checkpoint::Opened::Run run = opened.NewRun();
-  PENSTOCK_ASSIGN_OR_RETURN(const EditedRun edited,
-                            EditRun(opened, *run.source, options));
-  ConvertReport report;
-  report.from = opened.format;
-  report.num_tensors = edited.num_tensors;
-  const WriteJob job{edited.root,    *edited.names,     *edited.source,
-                     edited.options, std::string(name), "",
-                     &opened,        run.foreign};
-  PENSTOCK_ASSIGN_OR_RETURN(report.saved, WriteTo(job, destination));
-  report.saved.notes = edited.Notes();
-  report.saved.seconds = SecondsSince(start);
-  report.saved.written_seconds = report.saved.seconds;
-  return report;
+  const auto write = [&](const WriteJob& job) -> absl::StatusOr<SaveReport> {
+    PENSTOCK_ASSIGN_OR_RETURN(SaveReport saved, WriteTo(job, destination));
+    saved.seconds = saved.written_seconds = SecondsSince(start);
+    return saved;
+  };
+  return ConvertBy(write, *source.opened_, std::string(name), "", options);
 }
 
 absl::StatusOr<ConvertReport> Convert(const std::string& source,
