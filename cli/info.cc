@@ -239,13 +239,14 @@ void AddInfo(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "info", "Who wrote a file, totals, ties, and all that is no tensor.");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("FILE", flags->file, "a checkpoint")->required();
+  verb->add_option("FILE", flags->file, "a checkpoint; - for standard input")
+      ->required();
   verb->add_flag("--json", flags->json, "print penstock.info/1");
   verb->add_option("--depth", flags->limits.depth,
                    "levels of the tree to show (default: 4)")
       ->check(CLI::Range(0, 64));
   verb->add_option("--entries", flags->limits.entries,
-                   "entries of a container to show (default: 16)")
+                   "entries of a container to show (default: 20)")
       ->check(CLI::Range(1, 1'000'000));
   verb->callback([flags, &exit_code] { exit_code = Run(*flags); });
 }

@@ -1,6 +1,7 @@
 #include "cli/tree.h"
 
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "cli/console.h"
 #include "cli/json.h"
+#include "core/python_repr.h"
 
 namespace penstock {
 namespace {
@@ -38,26 +40,26 @@ std::string ClassOf(const Value& object) {
   return callable.kind() == NodeKind::kGlobal ? GlobalText(callable) : "object";
 }
 
-std::string FloatText(double value) {
-  std::string text = absl::StrFormat("%.17g", value);
-  const std::string shorter = absl::StrFormat("%.15g", value);
-  return std::stod(shorter) == value ? shorter : text;
+// As Python prints it, where that is short; else in hexadecimal.
+std::string ReprOf(const Value& value) {
+  constexpr size_t kShortBytes = 80;
+  if (value.AsBytes().size() <= kShortBytes) {
+    const std::optional<std::string> repr = PythonRepr(value);
+    if (repr.has_value()) return *repr;
+  }
+  return absl::StrCat(KindName(value.kind()), " ",
+                      HexText(value.AsBytes(), 32));
 }
 
 // A node without what is below it.
 std::string Summary(const Value& value) {
   switch (value.kind()) {
     case NodeKind::kNone:
-      return "None";
     case NodeKind::kBool:
-      return value.AsBool() ? "True" : "False";
     case NodeKind::kInt:
-      return absl::StrCat(value.AsInt());
     case NodeKind::kFloat:
-      return FloatText(value.AsFloat());
     case NodeKind::kComplex:
-      return absl::StrCat("complex(", FloatText(value.real()), ", ",
-                          FloatText(value.imag()), ")");
+      return PythonRepr(value).value();
     case NodeKind::kStr: {
       const absl::string_view text = value.AsBytes();
       return absl::StrCat("\"", Printable(text.substr(0, 200)),
@@ -67,8 +69,7 @@ std::string Summary(const Value& value) {
     case NodeKind::kBytes:
     case NodeKind::kByteArray:
     case NodeKind::kPy2Str:
-      return absl::StrCat(KindName(value.kind()), " ",
-                          HexText(value.AsBytes(), 32));
+      return ReprOf(value);
     case NodeKind::kTensor:
       return Describe(value.AsTensor());
     case NodeKind::kStorage:
@@ -192,7 +193,7 @@ Json ScalarJson(const Value& value) {
     }
     case NodeKind::kFloat:
       if (std::isfinite(value.AsFloat())) return value.AsFloat();
-      return FloatText(value.AsFloat());
+      return Summary(value);
     case NodeKind::kStr:
       return JsonText(value.AsBytes());
     default:

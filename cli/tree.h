@@ -22,7 +22,7 @@ std::string Describe(const Tensor& tensor);
 // their paths without end.
 struct TreeLimits {
   int depth = 4;            // containers below containers
-  int entries = 16;         // of one container; then "... and N more"
+  int entries = 20;         // of one container; then "... and N more"
   int64_t nodes = 100'000;  // altogether
 };
 

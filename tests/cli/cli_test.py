@@ -143,6 +143,21 @@ class JsonTest(cli_case.CliTestCase):
         self.assertFalse(told['sound'])
         self.assertEqual([type(x) for x in told['findings']], [str])
 
+    def test_info_shows_numbers_as_python_does(self):
+        numbers = {'least': 5e-324, 'tiny': 1e-320, 'tenth': 0.1, 'one': 1.0, 'nan': float('nan'),
+                   'less': float('-inf'), 'long': 2**64, 'neg': -2**70, 'yes': True, 'none': None}
+        self.write('n.pt', f.with_pickle(f.dictionary(**{
+            name: f.real(number) if isinstance(number, float) else
+                  b'N' if number is None else number for name, number in numbers.items()})))
+        lines = self.must('info', 'n.pt').decode().splitlines()
+        for name, number in numbers.items():
+            self.assertIn(f'  {name}: {number!r}', lines)
+        told = penstock_cli.must_json('info', self.path('n.pt'))
+        entries = {entry['key']: entry['value'] for entry in told['tree']['entries']}
+        self.assertEqual((entries['least'], entries['tenth'], entries['nan']),
+                         (5e-324, 0.1, 'nan'))
+        self.assertEqual(entries['long'], {'kind': 'int', 'text': str(2**64)})
+
     def test_a_record_without_crc_is_told_as_unverified(self):
         crc = {'local': {'crc': 0}, 'central': {'crc': 0}}
         self.write('nocrc.pt', f.checkpoint(data_0=crc))
