@@ -323,6 +323,9 @@ absl::StatusOr<VerifyReport> Verify(const std::string& path,
 // kNotFound where options.origin is set and there is none; Diff's.
 absl::StatusOr<VerifyReport> Verify(const std::string& path,
                                     const VerifyOptions& options);
+// A file that is open already.
+absl::StatusOr<VerifyReport> Verify(
+    std::shared_ptr<const RandomAccessFile> file, const VerifyOptions& options);
 
 // ------------------------------------------------------------------- Convert
 

@@ -1,6 +1,7 @@
 #include "api/scan.h"
 
 #include <memory>
+#include <utility>
 
 #include "api/opened.h"
 #include "compat/native_scan.h"
@@ -20,6 +21,11 @@ absl::StatusOr<ScanReport> Scan(const std::string& path,
                                 const ScanOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
                             FilesOf(options.run).OpenRead(path));
+  return Scan(std::move(file), options);
+}
+
+absl::StatusOr<ScanReport> Scan(std::shared_ptr<const RandomAccessFile> file,
+                                const ScanOptions& options) {
   ScanLimits limits = ScanLimitsOf(options.run);
   limits.allow = options.allow;
   return ScanAnyFile(std::move(file), limits);

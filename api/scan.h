@@ -14,12 +14,14 @@
 #ifndef PENSTOCK_API_SCAN_H_
 #define PENSTOCK_API_SCAN_H_
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "api/penstock.h"
 #include "compat/scan.h"
+#include "core/file.h"
 
 namespace penstock {
 
@@ -34,6 +36,9 @@ struct ScanOptions {
 // Errors: those of reading; kCancelled.
 absl::StatusOr<ScanReport> Scan(const std::string& path,
                                 const ScanOptions& options = {});
+// A file that is open already.
+absl::StatusOr<ScanReport> Scan(std::shared_ptr<const RandomAccessFile> file,
+                                const ScanOptions& options);
 
 }  // namespace penstock
 

@@ -101,20 +101,13 @@ absl::Status CompareOrigin(const Checkpoint& checkpoint,
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<VerifyReport> Verify(const std::string& path,
-                                    const RunOptions& options) {
-  return Verify(path, VerifyOptions{false, options});
-}
-
-absl::StatusOr<VerifyReport> Verify(const std::string& path,
-                                    const VerifyOptions& verify_options) {
+// `path`: of the checkpoint that `file` is, or stands for.
+absl::StatusOr<VerifyReport> VerifyFile(
+    std::shared_ptr<const RandomAccessFile> file, const std::string& path,
+    const VerifyOptions& verify_options) {
   const RunOptions& options = verify_options.run;
   const Clock::time_point start = Clock::now();
   VerifyReport report;
-  PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
-                            OpenPath(path, options));
   report.file_bytes = file->size_bytes();
   PENSTOCK_ASSIGN_OR_RETURN(const FileKind kind, DetectKind(*file));
   Checkpoint::Opened opened;
@@ -145,6 +138,27 @@ absl::StatusOr<VerifyReport> Verify(const std::string& path,
   }
   report.seconds = SecondsSince(start);
   return report;
+}
+
+}  // namespace
+
+absl::StatusOr<VerifyReport> Verify(const std::string& path,
+                                    const RunOptions& options) {
+  return Verify(path, VerifyOptions{false, options});
+}
+
+absl::StatusOr<VerifyReport> Verify(const std::string& path,
+                                    const VerifyOptions& options) {
+  PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
+                            OpenPath(path, options.run));
+  return VerifyFile(std::move(file), path, options);
+}
+
+absl::StatusOr<VerifyReport> Verify(
+    std::shared_ptr<const RandomAccessFile> file,
+    const VerifyOptions& options) {
+  const std::string path = file->path();
+  return VerifyFile(std::move(file), path, options);
 }
 
 absl::Status Compare(const Value& a, const Value& b) {

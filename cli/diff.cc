@@ -199,7 +199,8 @@ void AddDiff(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "diff", "Compares two checkpoints, whatever their formats.");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("A", flags->a, "a checkpoint")->required();
+  verb->add_option("A", flags->a, "a checkpoint; - for standard input")
+      ->required();
   verb->add_option("B", flags->b, "another")->required();
   verb->add_option("--rtol", flags->rtol,
                    "relative tolerance, as numpy.allclose (NaN equals NaN)")

@@ -63,7 +63,13 @@ Scanned ScanOne(const std::string& path, const Flags& flags) {
   ScanOptions options;
   options.allow = flags.allow;
   options.run = *run;
-  scanned.report = Scan(path, options);
+  if (path != "-") {
+    scanned.report = Scan(path, options);
+    return scanned;
+  }
+  absl::StatusOr<std::shared_ptr<const RandomAccessFile>> file = SpoolInput();
+  scanned.report = file.ok() ? Scan(*std::move(file), options)
+                             : absl::StatusOr<ScanReport>(file.status());
   return scanned;
 }
 
@@ -197,13 +203,14 @@ int Run(const Flags& flags) {
 
 void AddScan(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
-      "scan",
-      "Lists what a file would name and call when Python loads it: allow, "
-      "unknown, dangerous. Exit code 0: only allowed; 1: a finding; 2: it "
-      "could not look inside.");
+      "scan", "Lists what a file would name and call when Python loads it.");
+  verb->footer(
+      "Levels: allow, unknown, dangerous, unseen. Exit code 0: only allowed; "
+      "1: a finding; 2: it could not look inside.");
   auto flags = std::make_shared<Flags>();
   verb->add_option("FILE", flags->files,
-                   "any files; of a directory, every file below it")
+                   "any files; of a directory, every file below it; - for "
+                   "standard input")
       ->required();
   verb->add_option("--allow", flags->allow,
                    "accept what is unknown and matches, such as 'models.*'; "

@@ -36,18 +36,21 @@ absl::StatusOr<RunOptions> RunFlags::Options(ProgressMeter& meter) const {
   return options;
 }
 
+absl::StatusOr<std::shared_ptr<const RandomAccessFile>> SpoolInput() {
+  RunOptions options;
+  TakeTemporaryDirectory(options);
+  const InterruptsEndAll unnamed;  // the spool is, and goes by itself
+  return SpoolInputStream(STDIN_FILENO, "standard input",
+                          options.temporary_directory,
+                          [] { return !Interrupted(); });
+}
+
 absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
                                      RunOptions options) {
   TakeTemporaryDirectory(options);
   if (path != "-") return Checkpoint::Open(path, options);
-  std::shared_ptr<const RandomAccessFile> file;
-  {
-    const InterruptsEndAll unnamed;  // the spool is, and goes by itself
-    PENSTOCK_ASSIGN_OR_RETURN(file,
-                              SpoolInputStream(STDIN_FILENO, "standard input",
-                                               options.temporary_directory,
-                                               [] { return !Interrupted(); }));
-  }
+  PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
+                            SpoolInput());
   return Checkpoint::Open(std::move(file), options);
 }
 

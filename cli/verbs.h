@@ -3,12 +3,14 @@
 #ifndef PENSTOCK_CLI_VERBS_H_
 #define PENSTOCK_CLI_VERBS_H_
 
+#include <memory>
 #include <string>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "api/penstock.h"
 #include "cli/console.h"
+#include "core/file.h"
 
 namespace penstock {
 
@@ -36,8 +38,12 @@ struct RunFlags {
   absl::StatusOr<RunOptions> Options(ProgressMeter& meter) const;
 };
 
+// What comes from standard input, as a file. The temporary goes to TMPDIR,
+// where that is set.
+absl::StatusOr<std::shared_ptr<const RandomAccessFile>> SpoolInput();
+
 // Opens a checkpoint for a verb; "-" is standard input, spooled. Temporary
-// files go to TMPDIR, where that is set.
+// files go to TMPDIR, likewise.
 absl::StatusOr<Checkpoint> OpenInput(const std::string& path,
                                      RunOptions options);
 

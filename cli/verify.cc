@@ -23,7 +23,10 @@ absl::StatusOr<VerifyReport> Run(const Flags& flags) {
   VerifyOptions options;
   options.origin = flags.origin;
   PENSTOCK_ASSIGN_OR_RETURN(options.run, flags.run.Options(meter));
-  return Verify(flags.file, options);
+  if (flags.file != "-") return Verify(flags.file, options);
+  PENSTOCK_ASSIGN_OR_RETURN(std::shared_ptr<const RandomAccessFile> file,
+                            SpoolInput());
+  return Verify(std::move(file), options);
 }
 
 void PrintJson(const Flags& flags, const VerifyReport& report) {
@@ -72,7 +75,8 @@ void AddVerify(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "verify", "Reads every byte and compares every checksum.");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("FILE", flags->file, "a checkpoint")->required();
+  verb->add_option("FILE", flags->file, "a checkpoint; - for standard input")
+      ->required();
   verb->add_flag("--json", flags->json, "print penstock.verify/1");
   verb->add_flag("--origin", flags->origin,
                  "also compare the file that restoring a .pstk would write "

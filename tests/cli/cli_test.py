@@ -190,6 +190,25 @@ class ConvertTest(cli_case.CliTestCase):
         self.must('convert', 'direct.pstk', 'one.pt')
         self.must('ls', '-', input=direct)
         self.must('info', '-', input=self.read('a.pt'))
+        self.assertIn(b'sound', self.must('verify', '--origin', '-', input=direct))
+        self.assertIn(b'allow', self.must('scan', '-', input=self.read('a.pt')))
+
+    def test_a_name_must_say_the_format(self):
+        self.fails('says no format', 'convert', 'a.pt', 'a.safetensor')
+        self.fails('says no format', 'convert', 'a.pt', 'a')
+        self.must('convert', 'a.pt', 'a', '--format', 'pstk')
+        self.must('convert', 'a', 'a.v2')
+        self.assertEqual(self.read('a.v2'), self.read('a.pt'))
+
+    def test_options_of_another_format_are_refused(self):
+        for words, arguments in (('--codec is for pstk', ('a.pt', 'b.pt', '--codec', 'none')),
+                                 ('--origin always is', ('a.pt', 'b.pt', '--origin', 'always')),
+                                 ('--profile is for pt', ('a.pt', 'b.pstk', '--profile', 't27')),
+                                 ('--ties is for safe', ('a.pt', 'b.npz', '--ties', 'copy')),
+                                 ('--shard-size is', ('a.pt', 'b.pt', '--shard-size', '1GB')),
+                                 ('--int-keys is for', ('a.pt', 'b.pstk', '--int-keys'))):
+            with self.subTest(arguments):
+                self.fails(words, 'convert', *arguments)
 
     def test_a_pt_on_stdout_is_a_zip_with_right_crcs(self):
         self.must('convert', 'a.pt', 'a.pstk')
