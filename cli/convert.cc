@@ -1,9 +1,11 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -21,11 +23,11 @@ namespace {
 struct Flags {
   std::string source;
   std::string destination;
-  std::string codec = "zstd";
+  std::string codec;
   std::string format;
-  std::string origin = "auto";
-  std::string profile = "t27";
-  std::string ties = "copy";
+  std::string origin;
+  std::string profile;
+  std::string ties;
   std::string shard_size;
   bool quiet = false;
   bool int_keys = false;
@@ -44,19 +46,56 @@ OriginMode OriginModeOf(const std::string& name) {
   return name == "never" ? OriginMode::kNever : OriginMode::kAuto;
 }
 
-// --format, else the destination's extension; else a pipe is native, a .pstk
-// becomes what it was made from, and anything else a .pstk.
-Format FormatFor(const Flags& flags, const Checkpoint& source) {
+// --format, else the destination's extension; else a pipe is native, and a
+// .pstk becomes what it was made from.
+absl::StatusOr<Format> FormatFor(const Flags& flags, const Checkpoint& source) {
   for (const Format format : {Format::kNative, Format::kPt, Format::kPtLegacy,
                               Format::kSafetensors, Format::kNpz}) {
     if (flags.format == NameOf(format)) return format;
   }
   const std::optional<Format> by_name = FormatOfName(flags.destination);
   if (by_name.has_value()) return *by_name;
-  if (flags.destination == "-" || source.format() != Format::kNative) {
-    return Format::kNative;
+  std::error_code error;
+  if (std::filesystem::is_directory(flags.destination, error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flags.destination, ": is a directory, not a file"));
+  }
+  if (flags.destination == "-") return Format::kNative;
+  if (source.format() != Format::kNative) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flags.destination,
+                     ": its name says no format: end it in .pstk, .pt, "
+                     ".safetensors or .npz, or give --format"));
   }
   return source.origin().has_value() ? source.origin()->format : Format::kPt;
+}
+
+// What one format alone knows was meant for it: a mistake elsewhere.
+absl::Status CheckOptions(const Flags& flags, const Checkpoint& source,
+                          Format format) {
+  const struct {
+    const char* option;
+    bool given;
+    Format format;
+  } kOptions[] = {
+      {"--codec", !flags.codec.empty(), Format::kNative},
+      {"--origin always", flags.origin == "always", Format::kNative},
+      {"--profile", !flags.profile.empty(), Format::kPt},
+      {"--ties", !flags.ties.empty(), Format::kSafetensors},
+      {"--shard-size", !flags.shard_size.empty(), Format::kSafetensors},
+  };
+  for (const auto& [option, given, wanted] : kOptions) {
+    if (!given || wanted == format) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        option, " is for ", std::string(NameOf(wanted)), ", and ",
+        flags.destination, " becomes ", std::string(NameOf(format))));
+  }
+  if (flags.int_keys && source.format() != Format::kDcp) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--int-keys is for distributed checkpoints, and ", flags.source, " is ",
+        std::string(NameOf(source.format()))));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
@@ -66,7 +105,8 @@ absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
   options.run.int_keys = flags.int_keys;
   PENSTOCK_ASSIGN_OR_RETURN(Checkpoint source,
                             OpenInput(flags.source, options.run));
-  options.format = FormatFor(flags, source);
+  PENSTOCK_ASSIGN_OR_RETURN(options.format, FormatFor(flags, source));
+  PENSTOCK_RETURN_IF_ERROR(CheckOptions(flags, source, options.format));
   options.origin = OriginModeOf(flags.origin);
   options.pt = flags.profile == "t16" ? PtLayout::kT16 : PtLayout::kT27;
   options.ties = flags.ties == "drop" ? Ties::kDrop : Ties::kCopy;
@@ -75,7 +115,7 @@ absl::StatusOr<ConvertReport> Run(const Flags& flags, ProgressMeter& meter) {
                               ParseBytes(flags.shard_size));
   }
   const bool anew = !flags.format.empty() || flags.origin == "never" ||
-                    flags.profile != "t27" || flags.ties != "copy" ||
+                    flags.profile == "t16" || flags.ties == "drop" ||
                     !flags.shard_size.empty();
   if (anew) options.writing = Writing::kAnew;
   options.edits = flags.edits.Asked();
@@ -137,7 +177,7 @@ void AddConvert(CLI::App& app, int& exit_code) {
           "DST", flags->destination,
           "what to write; - for standard output (.pstk). Its extension "
           "says the format: .pstk .pt .pth .bin .ckpt .safetensors "
-          ".npz")
+          ".npz; of a .pstk under any other name: what it was made from")
       ->required();
   verb->add_option("--codec", flags->codec, "of a .pstk (default: zstd)")
       ->check(CLI::IsMember({"zstd", "none", "auto"}));

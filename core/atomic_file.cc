@@ -78,6 +78,10 @@ absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::Create(
     std::string temporary = TemporaryFor(path);
     auto file = files.Create(temporary, options);
     if (absl::IsAlreadyExists(file.status())) continue;
+    if (absl::IsNotFound(file.status())) {
+      return absl::NotFoundError(
+          absl::StrCat(path, ": there is no such directory"));
+    }
     PENSTOCK_RETURN_IF_ERROR(file.status());
     atomic->file_ = *std::move(file);
     atomic->temporary_ = std::move(temporary);

@@ -43,7 +43,8 @@ class BadInputTest(cli_case.CliTestCase):
         self.refuses('no such file', 'missing.pt')
         self.refuses('no such file', 'no/folder/missing.pt')
         self.write('a.pt', f.checkpoint())
-        self.fails('no such file|not a directory', 'convert', 'a.pt', 'no/folder/b.pstk')
+        self.fails('no/folder/b.pstk: there is no such directory', 'convert', 'a.pt',
+                   'no/folder/b.pstk')
 
     def test_a_directory(self):
         os.mkdir(self.path('folder'))

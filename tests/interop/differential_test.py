@@ -166,8 +166,9 @@ def by_command(case):
         if not case.outcome[name][0]:
             continue
         written = os.path.join(case.folder, 'command', os.path.basename(case.path(name)))
-        penstock_cli.must('convert', case.path(step.source), written, '--quiet',
-                          '--codec', case.codec, *step.command)
+        codec = ('--codec', case.codec) if step.suffix == '.pstk' else ()
+        penstock_cli.must('convert', case.path(step.source), written, '--quiet', *codec,
+                          *step.command)
         if read(written) != read(case.path(name)):
             raise Complaint(f'the command wrote another {name} than the library')
 
