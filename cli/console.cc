@@ -54,6 +54,17 @@ size_t Utf8Length(absl::string_view text) {
   return length;
 }
 
+// U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069: they end lines, or show
+// what follows in another order.
+bool IsTurning(absl::string_view character) {
+  if (character.size() != 3 || character[0] != '\xe2') return false;
+  const auto last = static_cast<uint8_t>(character[2]);
+  if (character[1] == '\x80') {
+    return last == 0x8e || last == 0x8f || (last >= 0xa8 && last <= 0xae);
+  }
+  return character[1] == '\x81' && last >= 0xa6 && last <= 0xa9;
+}
+
 }  // namespace
 
 std::string HumanBytes(int64_t bytes) {
@@ -114,7 +125,8 @@ std::string Printable(absl::string_view text) {
   while (!text.empty()) {
     const size_t length = Utf8Length(text);
     const auto first = static_cast<uint8_t>(text[0]);
-    if (length == 0 || first < 0x20 || first == 0x7f) {
+    if (length == 0 || first < 0x20 || first == 0x7f ||
+        IsTurning(text.substr(0, length))) {
       absl::StrAppendFormat(&result, "\\x%02x", first);
       text.remove_prefix(1);
     } else {

@@ -31,8 +31,8 @@ std::string HumanTime(double seconds);
 // binary. Errors: kInvalidArgument.
 absl::StatusOr<int64_t> ParseBytes(absl::string_view text);
 
-// Text from a file, fit for a terminal: control characters and invalid UTF-8 as
-// \xNN.
+// Text from a file, fit for a terminal: control characters, those that turn the
+// direction of writing, and invalid UTF-8 as \xNN.
 std::string Printable(absl::string_view text);
 
 // Prints "penstock: message" on stderr and returns the exit code that fits.

@@ -40,6 +40,8 @@ TEST(ConsoleTest, TextFromFilesIsEscaped) {
   EXPECT_EQ(Printable("a\nb\x1b[2J\x7f"), "a\\x0ab\\x1b[2J\\x7f");
   EXPECT_EQ(Printable("\xff\xed\xa0\x80"), "\\xff\\xed\\xa0\\x80");
   EXPECT_EQ(Printable("\xc2\x9b"), "\\xc2\\x9b");
+  EXPECT_EQ(Printable("a\u202Eb\u2069"), "a\\xe2\\x80\\xaeb\\xe2\\x81\\xa9");
+  EXPECT_EQ(Printable("\u2013\u2082\u3002"), "\u2013\u2082\u3002");
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -24,6 +22,7 @@
 #include "core/atomic_file.h"
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/glob.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
@@ -57,7 +56,7 @@ absl::StatusOr<std::vector<Job>> PlanJobs(const Flags& flags,
                                           const Checkpoint& checkpoint) {
   std::vector<Job> jobs;
   for (const NamedTensor& entry : checkpoint.state_dict().entries()) {
-    if (fnmatch(flags.glob.c_str(), entry.name.c_str(), 0) != 0) continue;
+    if (!MatchesGlob(flags.glob, entry.name)) continue;
     absl::StatusOr<std::string> name = ArrayFileName(entry.name);
     if (!name.ok()) return name.status();
     const DType dtype = entry.tensor.dtype();
@@ -192,21 +191,20 @@ absl::StatusOr<std::vector<Job>> Run(const Flags& flags,
 }
 
 constexpr const char* kHelp =
-    "Writes tensors as .npy files for numpy, one each.\n"
-    "\n"
     "bfloat16 and float8 become float32, complex32 becomes complex64: every "
     "value stays what it is. Quantised tensors become their integers, without "
     "scale. With --as-raw, bits stay bits: uint16 for bfloat16, uint8 for "
     "float8.\n"
     "A file is called as its tensor; '/' and what else no file name should "
     "have become %2F and the like, so that none leaves DIR. Each appears whole "
-    "or "
-    "not at all. One tensor at a time is in memory.";
+    "or not at all. One tensor at a time is in memory.";
 
 }  // namespace
 
 void AddExtract(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("extract", kHelp);
+  CLI::App* verb = app.add_subcommand(
+      "extract", "Writes tensors as .npy files for numpy, one each.");
+  verb->footer(kHelp);
   auto flags = std::make_shared<Flags>();
   verb->add_option("FILE", flags->file, "a checkpoint; - for standard input")
       ->required();

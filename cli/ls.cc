@@ -1,5 +1,3 @@
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -14,6 +12,7 @@
 #include "cli/json.h"
 #include "cli/tree.h"
 #include "cli/verbs.h"
+#include "core/glob.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -29,7 +28,7 @@ std::vector<const NamedTensor*> Matching(const Checkpoint& checkpoint,
                                          const std::string& glob) {
   std::vector<const NamedTensor*> result;
   for (const NamedTensor& entry : checkpoint.state_dict().entries()) {
-    if (glob.empty() || fnmatch(glob.c_str(), entry.name.c_str(), 0) == 0) {
+    if (glob.empty() || MatchesGlob(glob, entry.name)) {
       result.push_back(&entry);
     }
   }
@@ -88,6 +87,12 @@ Row RowOf(const Checkpoint& checkpoint, const NamedTensor& entry) {
           CodecName(layout)};
 }
 
+// In characters, which most terminals show as one column each.
+int WidthOf(absl::string_view text) {
+  return static_cast<int>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
 void Print(const Checkpoint& checkpoint,
            const std::vector<const NamedTensor*>& entries) {
   std::vector<Row> rows = {
@@ -95,19 +100,22 @@ void Print(const Checkpoint& checkpoint,
   for (const NamedTensor* entry : entries) {
     rows.push_back(RowOf(checkpoint, *entry));
   }
-  std::array<size_t, kColumns> widths{};
+  // What is longer juts out of its column, and leaves the other rows narrow.
+  constexpr int kMaxWidth = 64;
+  std::array<int, kColumns> widths{};
   for (const Row& row : rows) {
     for (int i = 0; i < kColumns; ++i) {
-      widths[i] = std::max(widths[i], row[i].size());
+      const int width = WidthOf(row[i]);
+      if (width <= kMaxWidth) widths[i] = std::max(widths[i], width);
     }
   }
   for (const Row& row : rows) {
     std::string line;
     for (int i = 0; i < kColumns; ++i) {
-      const bool number = i >= 3 && i <= 5;
-      const int width = static_cast<int>(widths[i]);
-      absl::StrAppend(&line, i == 0 ? "" : "  ",
-                      absl::StrFormat("%*s", number ? width : -width, row[i]));
+      const bool is_number = i >= 3 && i <= 5;
+      const std::string gap(std::max(0, widths[i] - WidthOf(row[i])), ' ');
+      absl::StrAppend(&line, i == 0 ? "" : "  ", is_number ? gap : row[i],
+                      is_number ? row[i] : gap);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     std::puts(line.c_str());
@@ -135,7 +143,8 @@ int Run(const Flags& flags) {
 void AddLs(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("ls", "Lists the tensors of a file.");
   auto flags = std::make_shared<Flags>();
-  verb->add_option("FILE", flags->file, "a checkpoint")->required();
+  verb->add_option("FILE", flags->file, "a checkpoint; - for standard input")
+      ->required();
   verb->add_option("GLOB", flags->glob, "names to list, as '*.weight'");
   verb->add_flag("--json", flags->json, "print penstock.ls/1");
   verb->callback([flags, &exit_code] { exit_code = Run(*flags); });

@@ -86,6 +86,17 @@ class JsonTest(cli_case.CliTestCase):
             self.assertEqual(v['storage'], w['storage'])
             self.assertIn(w['codec'], ('zstd', 'none'))
 
+    def test_ls_stays_narrow_beside_a_long_name(self):
+        long_name = 'k' * 300
+        self.write('n.pt', f.with_pickle(f.dictionary(**{'w': f.tensor(f.storage()),
+                                                         'é': f.tensor(f.storage()),
+                                                         long_name: f.tensor(f.storage())})))
+        head, short, accent, long_one = self.must('ls', 'n.pt').decode().splitlines()
+        self.assertEqual(short.index('float32'), accent.index('float32'))
+        self.assertLess(len(short), 100)
+        self.assertTrue(head.startswith('name  dtype '), head)
+        self.assertTrue(long_one.startswith(long_name + '  float32 '), long_one)
+
     def test_ls_by_glob(self):
         self.write('m.pt', f.model(12, 10))
         told = penstock_cli.must_json('ls', self.path('m.pt'), 'layers.1*')
