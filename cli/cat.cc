@@ -274,15 +274,10 @@ absl::Status Run(const Flags& flags) {
   }
   PrintArray(*elements, style, stdout);
   std::puts(flags.json ? "\n}" : "");
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    return absl::UnknownError("standard output: cannot be written");
-  }
   return absl::OkStatus();
 }
 
 constexpr const char* kHelp =
-    "Prints the values of a tensor.\n"
-    "\n"
     "Numbers have the shortest digits that give the same element back in its "
     "own dtype; quantised tensors show their integers, without scale. Over "
     "1000 values only the outer ones of each dimension are read and printed.";
@@ -290,7 +285,8 @@ constexpr const char* kHelp =
 }  // namespace
 
 void AddCat(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("cat", kHelp);
+  CLI::App* verb = app.add_subcommand("cat", "Prints the values of a tensor.");
+  verb->footer(kHelp);
   auto flags = std::make_shared<Flags>();
   verb->add_option("FILE", flags->file, "a checkpoint; - for standard input")
       ->required();

@@ -1,13 +1,20 @@
 // The `penstock` command. The only place that prints or reads the environment.
 
+#include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "cli/console.h"
 #include "cli/verbs.h"
 #include "core/replaced_files.h"
@@ -16,7 +23,6 @@ namespace penstock {
 namespace {
 
 constexpr const char* kExamples =
-    "Examples:\n"
     "  penstock convert model.pt model.pstk     compress a checkpoint\n"
     "  penstock convert model.pstk model.pt     and back, for torch.load\n"
     "  penstock ls model.pt 'layers.0.*'        what is in it\n"
@@ -34,9 +40,49 @@ constexpr const char* kExamples =
     "  penstock demo                            all of it, on 1 GB made up "
     "here\n"
     "  penstock bench                           how fast, beside what the disk "
-    "can do\n"
-    "\n"
+    "can do\n";
+constexpr const char* kExitCodes =
     "Exit codes: 0 ok, 1 a finding (damage), 2 an error, 130 interrupted.";
+
+// Those of all verbs; below each verb's help its own.
+void AddExamples(CLI::App& app) {
+  app.footer(absl::StrCat("Examples:\n", kExamples, "\n", kExitCodes));
+  for (CLI::App* verb : app.get_subcommands([](CLI::App*) { return true; })) {
+    std::string text = verb->get_footer();
+    if (!text.empty()) text += "\n\n";
+    absl::StrAppend(&text, "Examples:\n");
+    for (const absl::string_view line : absl::StrSplit(kExamples, '\n')) {
+      const std::string start = absl::StrCat("  penstock ", verb->get_name());
+      if (absl::StartsWith(line, start)) absl::StrAppend(&text, line, "\n");
+    }
+    verb->footer(absl::StrCat(text, "\n", kExitCodes));
+  }
+}
+
+// One line, which says where to read on.
+std::string UsageError(const CLI::App* app, const CLI::Error& error) {
+  std::string verb;
+  for (const CLI::App* given : app->get_subcommands()) {
+    verb = absl::StrCat(" ", given->get_name());
+  }
+  std::string text = error.what();
+  if (verb.empty() && app->remaining_size() > 0) {
+    text = absl::StrCat("there is no subcommand ", app->remaining()[0]);
+  }
+  return absl::StrCat("penstock: ", Printable(text), " (see: penstock", verb,
+                      " --help)\n");
+}
+
+// What was printed may not have got to where it should: a full disk. Who closed
+// a pipe (`| head`) has seen enough, and is not told.
+int ExitCodeOfOutput() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return kExitOk;
+  pollfd output = {STDOUT_FILENO, POLLOUT, 0};
+  const bool closed =
+      poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+  if (closed) return kExitError;
+  return Fail(absl::UnknownError("standard output: cannot be written"));
+}
 
 // The result is durable by now: only the space of what was replaced is still
 // being freed, and the process cannot end before.
@@ -71,8 +117,8 @@ int Main(int argc, char** argv) {
   CatchInterrupts();
   AllowManyFiles();
   CLI::App app("Saves, converts and verifies model checkpoints.", "penstock");
-  app.footer(kExamples);
   app.require_subcommand(1);
+  app.failure_message(UsageError);
   app.set_version_flag("--version", "penstock 0.1.0");
   int exit_code = kExitOk;
   AddConvert(app, exit_code);
@@ -86,13 +132,15 @@ int Main(int argc, char** argv) {
   AddDoctor(app, exit_code);
   AddDemo(app, exit_code);
   AddBench(app, exit_code);
+  AddExamples(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitError;
+    if (app.exit(error) != 0) exit_code = kExitError;
   }
   FreeReplaced();
-  return exit_code;
+  const int output = ExitCodeOfOutput();
+  return output == kExitOk ? exit_code : output;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -27,6 +28,17 @@ class UsageTest(cli_case.CliTestCase):
                 self.assertIn(b'Usage:', done.stdout)
         self.assertRegex(self.must('--version'), rb'^penstock \d+\.\d+\.\d+\n$')
 
+    def test_help_has_a_line_for_each_verb_and_its_examples_alone(self):
+        _, _, verbs = self.must('--help').decode().partition('Subcommands:\n')
+        verbs, _, examples = verbs.partition('\n\n')
+        self.assertEqual(len(verbs.splitlines()), 11, verbs)
+        for line in verbs.splitlines():
+            verb = line.split()[0]
+            self.assertLess(len(line), 110)
+            self.assertIn(f'\n  penstock {verb}', examples)
+            told = self.must(verb, '--help').decode()
+            self.assertEqual(set(re.findall(r'^  penstock (\w+)', told, re.M)), {verb})
+
     def test_wrong_usage_is_exit_code_2(self):
         self.write('a.pt', f.checkpoint())
         for arguments in ([], ['frobnicate'], ['convert'], ['convert', 'a.pt'],
@@ -41,9 +53,10 @@ class UsageTest(cli_case.CliTestCase):
             with self.subTest(arguments):
                 done = self.run_command(*arguments)
                 self.assertEqual(done.returncode, 2, done)
-                self.assertNotEqual(done.stderr, b'')
+                self.assertRegex(done.stderr, rb'\Apenstock: [^\n]+\n\Z')
                 self.assertEqual(done.stdout, b'')
         self.assertEqual(self.names(), ['a.pt'])
+        self.assertIn(b'no subcommand frobnicate', self.run_command('frobnicate').stderr)
 
     def test_too_little_memory_names_the_least(self):
         self.write('a.pt', f.model())

@@ -229,6 +229,24 @@ class FullDiskTest(cli_case.CliTestCase):
         with open('/dev/full', 'wb') as full:
             self.fails('no space', 'convert', 'a.pt', '-', stdout=full)
 
+    def test_what_is_printed_into_a_full_device_is_an_error(self):
+        self.write('a.pt', f.with_pickle(f.dictionary(w=f.tensor(f.storage()))))
+        for arguments in (('ls', 'a.pt'), ('info', 'a.pt'), ('cat', 'a.pt', 'w'),
+                          ('verify', 'a.pt'), ('scan', 'a.pt'), ('doctor', 'a.pt'),
+                          ('diff', 'a.pt', 'a.pt'), ('--help',), ('ls', '--json', 'a.pt')):
+            with self.subTest(arguments), open('/dev/full', 'wb') as full:
+                self.fails('standard output: cannot be written', *arguments, stdout=full)
+
+    def test_who_closes_a_pipe_is_told_nothing(self):
+        self.write('a.pt', f.checkpoint())
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            done = self.run_command('ls', 'a.pt', stdout=writer)
+            self.assertEqual((done.returncode, done.stderr), (2, b''))
+        finally:
+            os.close(writer)
+
     def test_a_reader_that_goes_away_is_an_error(self):
         self.write('a.pt', f.model(4, 200_000))
         reader, writer = os.pipe()
