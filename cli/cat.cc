@@ -236,13 +236,23 @@ void PrintJsonStart(const Flags& flags, const NamedTensor& entry,
                 "values");
 }
 
+// By its name, or by what ls prints of it.
+const NamedTensor* FindShown(const StateDict& tensors,
+                             const std::string& name) {
+  if (const NamedTensor* entry = tensors.Find(name)) return entry;
+  for (const NamedTensor& entry : tensors.entries()) {
+    if (Printable(entry.name) == name) return &entry;
+  }
+  return nullptr;
+}
+
 absl::Status Run(const Flags& flags) {
   std::optional<ProgressMeter> meter(std::in_place, "reading");
   PENSTOCK_ASSIGN_OR_RETURN(const RunOptions options,
                             flags.run.Options(*meter));
   PENSTOCK_ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                             OpenInput(flags.file, options));
-  const NamedTensor* entry = checkpoint.state_dict().Find(flags.name);
+  const NamedTensor* entry = FindShown(checkpoint.state_dict(), flags.name);
   if (entry == nullptr) {
     return absl::NotFoundError(absl::StrCat(flags.file, ": no tensor named \"",
                                             flags.name,

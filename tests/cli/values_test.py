@@ -125,6 +125,12 @@ class CatTest(cli_case.CliTestCase):
         if not os.environ.get('PENSTOCK_SANITIZED'):
             self.assertLess(peak, 64 << 20)
 
+    def test_a_name_may_be_given_as_ls_shows_it(self):
+        self.write('n.pt', f.with_pickle(f.dictionary(**{'a\nb': f.tensor(f.storage())})))
+        shown = self.must('ls', 'n.pt').decode().splitlines()[1].split()[0]
+        self.assertEqual(shown, 'a\\x0ab')
+        self.assertEqual(self.must('cat', 'n.pt', shown), self.must('cat', 'n.pt', 'a\nb'))
+
     def test_json_holds_every_value(self):
         self.write('a.pt', mixed())
         told = penstock_cli.must_json('cat', self.path('a.pt'), 'w')
