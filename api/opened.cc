@@ -107,10 +107,17 @@ absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(
     const std::string& path, const RunOptions& options) {
   FileSystem& files = FilesOf(options);
   auto file = files.OpenRead(path);
-  if (absl::IsInvalidArgument(file.status())) {  // no regular file
-    auto metadata = files.OpenRead(
+  const absl::StatusOr<FileInfo> info = files.Stat(path);
+  if (absl::IsInvalidArgument(file.status()) && info.ok() &&
+      info->type == FileInfo::Type::kDirectory) {
+    file = files.OpenRead(
         absl::StrCat(absl::StripSuffix(path, "/"), "/", kDcpMetadataName));
-    if (metadata.ok()) file = std::move(metadata);
+    if (absl::IsNotFound(file.status())) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path,
+          ": is a directory, and no distributed checkpoint: give one of "
+          "its files; penstock doctor says which"));
+    }
   }
   PENSTOCK_RETURN_IF_ERROR(file.status());
   return std::shared_ptr<const RandomAccessFile>(*std::move(file));

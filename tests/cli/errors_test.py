@@ -48,7 +48,7 @@ class BadInputTest(cli_case.CliTestCase):
 
     def test_a_directory(self):
         os.mkdir(self.path('folder'))
-        self.refuses('directory', 'folder')
+        self.refuses('folder: is a directory, .*penstock doctor', 'folder')
         self.write('a.pt', f.checkpoint())
         self.fails('directory', 'convert', 'a.pt', 'folder')
 
