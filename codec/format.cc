@@ -12,9 +12,6 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kHashBytes = 16;
-constexpr int64_t kDirectoryHeadBytes = 8;
-constexpr int64_t kDirectoryEntryBytes = 32;
-constexpr int64_t kSectionAlignment = 8;
 
 void AppendHash(const Hash128& hash, std::string& out) {
   out.append(reinterpret_cast<const char*>(hash.bytes.data()), kHashBytes);
@@ -207,83 +204,6 @@ std::string PackSections(absl::Span<const SectionView> sections) {
     out.resize(AlignUp(out.size(), kSectionAlignment), '\0');
   }
   return out;
-}
-
-namespace {
-
-// Directory entry `i`, its body from `position` on.
-absl::StatusOr<SectionView> ParseSection(absl::Span<const uint8_t> index,
-                                         int64_t i, int64_t position) {
-  const uint8_t* entry = &index[kDirectoryHeadBytes + kDirectoryEntryBytes * i];
-  SectionView section;
-  section.type = LoadLittleEndian<uint32_t>(entry);
-  section.flags = LoadLittleEndian<uint32_t>(entry + 4);
-  const int64_t size = LoadLittleEndian<int64_t>(entry + 8);
-  const int64_t limit = static_cast<int64_t>(index.size());
-  if (!RangeFits(position, size, limit) ||
-      AlignUp(size, kSectionAlignment) > limit - position) {
-    return absl::DataLossError(
-        absl::StrFormat("section of type %u: %d bytes at %d of an index of %d",
-                        section.type, size, position, limit));
-  }
-  section.body = index.subspan(position, size);
-  const Hash128 stored = LoadHash(entry + 16);
-  const Hash128 computed = HashOf(section.body);
-  if (!ChecksumsMatch(stored, computed)) {
-    return absl::DataLossError(absl::StrFormat(
-        "section of type %u: hash mismatch: expected %s, computed %s",
-        section.type, stored.ToHex(), computed.ToHex()));
-  }
-  if ((section.flags & ~kSectionRequired) != 0) {
-    return absl::UnimplementedError(absl::StrFormat(
-        "section of type %u: unknown flags %#x", section.type, section.flags));
-  }
-  const auto padding =
-      index.subspan(position + size, AlignUp(size, kSectionAlignment) - size);
-  if (std::any_of(padding.begin(), padding.end(),
-                  [](uint8_t byte) { return byte != 0; })) {
-    return absl::DataLossError(
-        absl::StrFormat("section of type %u: padding is not 0", section.type));
-  }
-  return section;
-}
-
-}  // namespace
-
-absl::StatusOr<std::vector<SectionView>> ParseSections(
-    absl::Span<const uint8_t> index) {
-  const int64_t limit = static_cast<int64_t>(index.size());
-  if (limit < kDirectoryHeadBytes) {
-    return absl::DataLossError("directory: index too short");
-  }
-  const int64_t count = LoadLittleEndian<uint32_t>(index.data());
-  if (LoadLittleEndian<uint32_t>(&index[4]) != 0) {
-    return absl::DataLossError("directory: reserved bytes are not 0");
-  }
-  if (count > (limit - kDirectoryHeadBytes) / kDirectoryEntryBytes) {
-    return absl::DataLossError(absl::StrFormat(
-        "directory: %d sections in an index of %d bytes", count, limit));
-  }
-  std::vector<SectionView> sections;
-  sections.reserve(count);
-  int64_t position = kDirectoryHeadBytes + kDirectoryEntryBytes * count;
-  for (int64_t i = 0; i < count; ++i) {
-    PENSTOCK_ASSIGN_OR_RETURN(const SectionView section,
-                              ParseSection(index, i, position));
-    if (!sections.empty() && section.type <= sections.back().type) {
-      return absl::DataLossError(absl::StrFormat(
-          "directory: section type %u after %u: types must ascend",
-          section.type, sections.back().type));
-    }
-    position += AlignUp(section.body.size(), kSectionAlignment);
-    sections.push_back(section);
-  }
-  if (position != limit) {
-    return absl::DataLossError(
-        absl::StrFormat("directory: sections end at %d of an index of %d bytes",
-                        position, limit));
-  }
-  return sections;
 }
 
 absl::Status CheckHash(const Hash128& expected, const Hash128& computed,

@@ -85,6 +85,9 @@ absl::StatusOr<Footer> ParseFooter(absl::Span<const uint8_t> bytes,
 // flags other than kSectionRequired are 0.
 inline constexpr uint32_t kFirstExtension = 256;
 inline constexpr uint32_t kSectionRequired = 1;
+inline constexpr int64_t kDirectoryHeadBytes = 8;
+inline constexpr int64_t kDirectoryEntryBytes = 32;  // one a section
+inline constexpr int64_t kSectionAlignment = 8;      // of bodies and the end
 struct Section {
   uint32_t type = 0;
   uint32_t flags = 0;
@@ -96,13 +99,8 @@ struct SectionView {
   absl::Span<const uint8_t> body;
 };
 
-// The payload of the index frame. Types must ascend.
+// The payload of the index frame, which SectionReader reads. Types must ascend.
 std::string PackSections(absl::Span<const SectionView> sections);
-
-// The sections of an index, hashes verified, bodies within `index`, types
-// ascending. Errors: kDataLoss; kUnimplemented (an unknown flag).
-absl::StatusOr<std::vector<SectionView>> ParseSections(
-    absl::Span<const uint8_t> index);
 
 // OK where both are the same.
 // Errors: kDataLoss "`what` hash mismatch: expected ..., computed ...".

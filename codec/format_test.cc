@@ -28,12 +28,6 @@ Footer SomeFooter() {
   return footer;
 }
 
-std::string ThreeSections() {
-  return PackSections({{1, kSectionRequired, ByteSpan("abc")},
-                       {7, 0, ByteSpan("")},
-                       {300, 0, ByteSpan("12345678")}});
-}
-
 TEST(FormatTest, HeaderComesBack) {
   const std::string bytes = PackHeader(SomeHeader());
   ASSERT_EQ(bytes.size(), kHeaderBytes);
@@ -54,19 +48,6 @@ TEST(FormatTest, FooterComesBack) {
   EXPECT_TRUE(footer->index_hash == SomeFooter().index_hash);
 }
 
-TEST(FormatTest, SectionsComeBack) {
-  const std::string bytes = ThreeSections();
-  const auto sections = ParseSections(ByteSpan(bytes));
-  ASSERT_TRUE(sections.ok()) << sections.status();
-  ASSERT_EQ(sections->size(), 3);
-  EXPECT_EQ((*sections)[0].flags, kSectionRequired);
-  EXPECT_EQ((*sections)[0].body, ByteSpan("abc"));
-  EXPECT_EQ((*sections)[1].type, 7);
-  EXPECT_TRUE((*sections)[1].body.empty());
-  EXPECT_EQ((*sections)[2].body, ByteSpan("12345678"));
-}
-
-// All but types and flags, which only the hash of the index covers.
 TEST(FormatTest, EveryBitFlipIsFound) {
   const std::string header = PackHeader(SomeHeader());
   const std::string footer = PackFooter(SomeFooter());
@@ -84,38 +65,6 @@ TEST(FormatTest, EveryBitFlipIsFound) {
                   .code(),
               absl::StatusCode::kDataLoss);
   }
-}
-
-TEST(FormatTest, EveryTruncationOfSectionsIsRefused) {
-  const std::string bytes = ThreeSections();
-  for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_EQ(ParseSections(ByteSpan(bytes).subspan(0, size)).status().code(),
-              absl::StatusCode::kDataLoss)
-        << size;
-  }
-  EXPECT_FALSE(ParseSections(ByteSpan(bytes + std::string(8, '\0'))).ok());
-}
-
-TEST(FormatTest, ARepeatedSectionIsRefused) {
-  std::string bytes = ThreeSections();
-  bytes[8 + 32] = 1;  // type of the second
-  EXPECT_THAT(std::string(ParseSections(ByteSpan(bytes)).status().message()),
-              HasSubstr("section type 1 after 1"));
-}
-
-TEST(FormatTest, AnUnknownSectionFlagIsUnimplemented) {
-  std::string bytes = ThreeSections();
-  bytes[8 + 4] = 3;
-  EXPECT_EQ(ParseSections(ByteSpan(bytes)).status().code(),
-            absl::StatusCode::kUnimplemented);
-}
-
-TEST(FormatTest, PaddingOfSectionsMustBeZero) {
-  std::string bytes = ThreeSections();
-  const size_t body = 8 + 3 * 32;
-  bytes[body + 3] = 1;
-  EXPECT_THAT(std::string(ParseSections(ByteSpan(bytes)).status().message()),
-              HasSubstr("section of type 1: padding"));
 }
 
 TEST(FormatTest, AMissingFooterIsCalledATruncation) {

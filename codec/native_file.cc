@@ -1,6 +1,7 @@
 #include "codec/native_file.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -9,9 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "codec/format.h"
 #include "codec/native_index.h"
-#include "core/aligned_buffer.h"
 #include "core/checked.h"
-#include "core/checksum.h"
 #include "core/status_macros.h"
 
 namespace penstock {
@@ -42,30 +41,21 @@ absl::StatusOr<Footer> ReadFooter(const RandomAccessFile& file) {
   return ParseFooter(bytes, file.size_bytes());
 }
 
-absl::StatusOr<NativeIndex> ReadIndex(const RandomAccessFile& file) {
+absl::StatusOr<NativeIndex> ReadNative(const RandomAccessFile& file) {
   PENSTOCK_ASSIGN_OR_RETURN(const Header header, ReadHeader(file));
   PENSTOCK_ASSIGN_OR_RETURN(const Footer footer, ReadFooter(file));
-  // Not a vector, which would fill it with zeros first.
-  AlignedBuffer buffer;
-  const int64_t frame_bytes = kFrameHeaderBytes + footer.index_bytes;
-  buffer.Reserve(frame_bytes);
-  const absl::Span<uint8_t> frame(buffer.data(), frame_bytes);
-  const int64_t data_end = footer.index_offset - kFrameHeaderBytes;
-  PENSTOCK_RETURN_IF_ERROR(file.Read(data_end, frame));
+  const int64_t frame_offset = footer.index_offset - kFrameHeaderBytes;
+  std::array<uint8_t, kFrameHeaderBytes> frame;
+  PENSTOCK_RETURN_IF_ERROR(file.Read(frame_offset, absl::MakeSpan(frame)));
   const std::string expected = PackFrameHeader(kIndexFrame, footer.index_bytes);
   if (std::memcmp(frame.data(), expected.data(), expected.size()) != 0) {
     return absl::DataLossError(absl::StrFormat(
-        "index at offset %d: frame header is damaged", data_end));
+        "index at offset %d: frame header is damaged", frame_offset));
   }
-  const absl::Span<const uint8_t> payload = frame.subspan(kFrameHeaderBytes);
-  absl::Status status = CheckHash(footer.index_hash, HashOf(payload), "index");
-  if (status.ok()) {
-    absl::StatusOr<NativeIndex> index =
-        ParseIndex(payload, header.chunk_bytes, data_end);
-    if (index.ok()) return index;
-    status = index.status();
-  }
-  return Annotate(status,
+  absl::StatusOr<NativeIndex> index =
+      ReadIndex(file, footer, header.chunk_bytes);
+  if (index.ok()) return index;
+  return Annotate(index.status(),
                   absl::StrFormat("index at offset %d", footer.index_offset));
 }
 
@@ -122,7 +112,7 @@ std::vector<Part> PartsOf(absl::Span<const StorageRange> ranges,
 
 absl::StatusOr<std::unique_ptr<NativeFile>> NativeFile::Open(
     std::shared_ptr<const RandomAccessFile> file) {
-  absl::StatusOr<NativeIndex> index = ReadIndex(*file);
+  absl::StatusOr<NativeIndex> index = ReadNative(*file);
   if (!index.ok()) return Annotate(index.status(), file->path());
   return std::unique_ptr<NativeFile>(
       new NativeFile(std::move(file), *std::move(index)));

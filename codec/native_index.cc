@@ -4,7 +4,7 @@
 #include <cstddef>
 
 #include "absl/strings/str_format.h"
-#include "codec/format.h"
+#include "codec/section_reader.h"
 #include "core/status_macros.h"
 #include "core/storage.h"
 
@@ -30,15 +30,7 @@ enum SectionType : uint32_t {
 
 constexpr uint64_t kStringsByIdentity = 1;  // of kTreeSection
 
-// Rows as they are in the file.
-struct StorageRow {
-  uint64_t size_bytes;
-  uint64_t first_chunk;
-  uint32_t offset_in_chunk;
-  uint32_t location;
-};
-static_assert(sizeof(StorageRow) == 24);
-
+// As in the file.
 struct ChunkRow {
   uint64_t offset;
   uint32_t stored_bytes;
@@ -56,17 +48,6 @@ template <typename T>
 absl::Span<const uint8_t> TableBytes(const std::vector<T>& table) {
   return {reinterpret_cast<const uint8_t*>(table.data()),
           table.size() * sizeof(T)};
-}
-
-std::vector<StorageRow> StorageRows(const NativeIndex& index) {
-  std::vector<StorageRow> rows;
-  rows.reserve(index.storages.size());
-  for (const FileStorage& storage : index.storages) {
-    rows.push_back({static_cast<uint64_t>(storage.size_bytes),
-                    static_cast<uint64_t>(storage.first_chunk),
-                    storage.offset_in_chunk, storage.location});
-  }
-  return rows;
 }
 
 std::vector<ChunkRow> ChunkRows(const NativeIndex& index) {
@@ -110,8 +91,8 @@ std::string PackMeta(const NativeIndex& index) {
 }
 
 // Texts one behind the other, each with its length before it, to the end.
-absl::StatusOr<std::vector<std::string>> ParseTexts(
-    absl::Span<const uint8_t> body, absl::string_view what) {
+absl::StatusOr<std::vector<std::string>> ParseTexts(absl::string_view body,
+                                                    absl::string_view what) {
   std::vector<std::string> texts;
   size_t position = 0;
   while (position < body.size()) {
@@ -123,58 +104,47 @@ absl::StatusOr<std::vector<std::string>> ParseTexts(
           "%s: text %d at %d runs past the end of the section, %d", what,
           texts.size(), position, body.size()));
     }
-    texts.emplace_back(
-        reinterpret_cast<const char*>(body.data()) + position + 4, size);
+    texts.emplace_back(body.substr(position + 4, size));
     position += 4 + size;
   }
   return texts;
 }
 
-template <typename T>
-absl::Status ParseTable(absl::Span<const uint8_t> body, absl::string_view what,
-                        std::vector<T>& out) {
-  if (body.size() % sizeof(T) != 0) {
+absl::Status ReadText(SectionReader& reader, const SectionHead& section,
+                      std::string& out) {
+  out.reserve(section.size_bytes);
+  return reader.ReadBody(section, [&out](absl::Span<const uint8_t> tile) {
+    out.append(reinterpret_cast<const char*>(tile.data()), tile.size());
+    return absl::OkStatus();
+  });
+}
+
+template <typename Row, typename Take>
+absl::Status ReadRows(SectionReader& reader, const SectionHead& section,
+                      absl::string_view what, Take take) {
+  static_assert(SectionReader::kTileBytes % sizeof(Row) == 0);
+  if (section.size_bytes % static_cast<int64_t>(sizeof(Row)) != 0) {
     return absl::DataLossError(
         absl::StrFormat("%s: section of %d bytes is no multiple of %d", what,
-                        body.size(), sizeof(T)));
+                        section.size_bytes, sizeof(Row)));
   }
-  const size_t count = body.size() / sizeof(T);
-  if (reinterpret_cast<uintptr_t>(body.data()) % alignof(T) == 0) {
-    // Where a writer put it; a table is touched once then.
-    const T* const rows = reinterpret_cast<const T*>(body.data());
-    out.assign(rows, rows + count);
+  return reader.ReadBody(section, [&](absl::Span<const uint8_t> tile) {
+    return take(absl::MakeConstSpan(reinterpret_cast<const Row*>(tile.data()),
+                                    tile.size() / sizeof(Row)));
+  });
+}
+
+template <typename Row>
+absl::Status ReadTable(SectionReader& reader, const SectionHead& section,
+                       absl::string_view what, std::vector<Row>& out) {
+  out.reserve(section.size_bytes / sizeof(Row));
+  return ReadRows<Row>(reader, section, what, [&](absl::Span<const Row> rows) {
+    out.insert(out.end(), rows.begin(), rows.end());
     return absl::OkStatus();
-  }
-  out.resize(count);
-  // memcpy of nothing from null is undefined.
-  if (count > 0) {
-    std::memcpy(static_cast<void*>(out.data()), body.data(), body.size());
-  }
-  return absl::OkStatus();
+  });
 }
 
-absl::Status ParseStorages(absl::Span<const uint8_t> body, NativeIndex& index) {
-  std::vector<StorageRow> rows;
-  PENSTOCK_RETURN_IF_ERROR(ParseTable(body, "storages", rows));
-  index.storages.reserve(rows.size());
-  for (const StorageRow& row : rows) {
-    // Beyond int64_t they become negative, which CheckFileTables refuses.
-    index.storages.push_back({static_cast<int64_t>(row.size_bytes),
-                              static_cast<int64_t>(row.first_chunk),
-                              row.offset_in_chunk, row.location});
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ParseChunks(absl::Span<const uint8_t> body,
-                         absl::Span<const uint8_t> raw_hashes,
-                         NativeIndex& index) {
-  std::vector<ChunkRow> rows;
-  std::vector<Hash128> hashes;
-  PENSTOCK_RETURN_IF_ERROR(ParseTable(body, "chunks", rows));
-  PENSTOCK_RETURN_IF_ERROR(ParseTable(raw_hashes, "raw hashes", hashes));
-  size_t num_coded = 0;
-  index.chunks.reserve(rows.size());
+absl::Status TakeChunks(absl::Span<const ChunkRow> rows, NativeIndex& index) {
   for (const ChunkRow& row : rows) {
     if (row.coded > 1 || row.reserved != 0) {
       return absl::DataLossError(absl::StrFormat(
@@ -182,6 +152,7 @@ absl::Status ParseChunks(absl::Span<const uint8_t> body,
           index.chunks.size(), row.coded, row.reserved));
     }
     FileChunk chunk;
+    // Beyond int64_t it becomes negative, which CheckFileTables refuses.
     chunk.offset = static_cast<int64_t>(row.offset);
     chunk.stored_bytes = row.stored_bytes;
     chunk.raw_bytes = row.raw_bytes;
@@ -191,21 +162,37 @@ absl::Status ParseChunks(absl::Span<const uint8_t> body,
     chunk.first_plane = row.first_plane;
     chunk.stored_hash = row.stored_hash;
     chunk.raw_hash = row.stored_hash;
-    if (row.coded != 0) {
-      if (num_coded < hashes.size()) chunk.raw_hash = hashes[num_coded];
-      ++num_coded;
-    }
     index.chunks.push_back(chunk);
-  }
-  if (num_coded != hashes.size()) {
-    return absl::DataLossError(
-        absl::StrFormat("raw hashes: expected %d, one a coded chunk, found %d",
-                        num_coded, hashes.size()));
   }
   return absl::OkStatus();
 }
 
-absl::Status ParseMeta(absl::Span<const uint8_t> body, NativeIndex& index) {
+absl::Status ReadRawHashes(SectionReader& reader, const SectionHead& section,
+                           NativeIndex& index) {
+  std::vector<Hash128> hashes;
+  PENSTOCK_RETURN_IF_ERROR(ReadTable(reader, section, "raw hashes", hashes));
+  size_t num_coded = 0;
+  for (FileChunk& chunk : index.chunks) {
+    if (chunk.coded == 0) continue;
+    if (num_coded < hashes.size()) chunk.raw_hash = hashes[num_coded];
+    ++num_coded;
+  }
+  if (num_coded == hashes.size()) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrFormat("raw hashes: expected %d, one a coded chunk, found %d",
+                      num_coded, hashes.size()));
+}
+
+absl::Status ParseGlue(absl::string_view body, NativeIndex& index) {
+  if (body.size() != sizeof(Hash128)) {
+    return absl::DataLossError(
+        absl::StrFormat("glue: expected 16 bytes, found %d", body.size()));
+  }
+  index.glue_hash = LoadLittleEndian<Hash128>(body.data());
+  return absl::OkStatus();
+}
+
+absl::Status ParseMeta(absl::string_view body, NativeIndex& index) {
   PENSTOCK_ASSIGN_OR_RETURN(std::vector<std::string> texts,
                             ParseTexts(body, "meta"));
   if (texts.size() % 2 != 0) {
@@ -217,7 +204,7 @@ absl::Status ParseMeta(absl::Span<const uint8_t> body, NativeIndex& index) {
   return absl::OkStatus();
 }
 
-absl::Status ParseTree(absl::Span<const uint8_t> body, GraphTables& tables) {
+absl::Status ParseTree(absl::string_view body, GraphTables& tables) {
   const uint64_t flags =
       body.size() == 8 ? LoadLittleEndian<uint64_t>(body.data()) : 0;
   if (body.size() != 8 || (flags & ~kStringsByIdentity) != 0) {
@@ -229,34 +216,51 @@ absl::Status ParseTree(absl::Span<const uint8_t> body, GraphTables& tables) {
   return absl::OkStatus();
 }
 
-absl::Status ParseCoreSections(absl::Span<const SectionView> sections,
-                               NativeIndex& index, GraphTables& tables) {
-  // ParseIndex has seen to it that section i is the one of type i + 1.
-  const auto body = [&](SectionType type) { return sections[type - 1].body; };
-  const absl::Span<const uint8_t> glue = body(kGlueSection);
-  if (glue.size() != sizeof(Hash128)) {
-    return absl::DataLossError(
-        absl::StrFormat("glue: expected 16 bytes, found %d", glue.size()));
+absl::Status ReadTableOf(SectionReader& reader, const SectionHead& section,
+                         NativeIndex& index, GraphTables& tables) {
+  switch (section.type) {
+    case kStoragesSection:
+      return ReadTable(reader, section, "storages", index.storages);
+    case kChunksSection:
+      index.chunks.reserve(section.size_bytes / sizeof(ChunkRow));
+      return ReadRows<ChunkRow>(reader, section, "chunks",
+                                [&](absl::Span<const ChunkRow> rows) {
+                                  return TakeChunks(rows, index);
+                                });
+    case kPlanesSection:
+      return ReadTable(reader, section, "planes", index.planes);
+    case kRawHashesSection:  // behind the chunks
+      return ReadRawHashes(reader, section, index);
+    case kNodesSection:
+      return ReadTable(reader, section, "nodes", tables.nodes);
+    case kChildrenSection:
+      return ReadTable(reader, section, "children", tables.children);
+    case kBytesSection:
+      return ReadText(reader, section, tables.bytes);
+    case kTensorsSection:
+      return ReadTable(reader, section, "tensors", tables.tensors);
+    default:
+      return ReadTable(reader, section, "dims", tables.dims);
   }
-  index.glue_hash = LoadLittleEndian<Hash128>(glue.data());
-  PENSTOCK_RETURN_IF_ERROR(ParseStorages(body(kStoragesSection), index));
-  PENSTOCK_ASSIGN_OR_RETURN(index.locations,
-                            ParseTexts(body(kLocationsSection), "locations"));
-  PENSTOCK_RETURN_IF_ERROR(
-      ParseChunks(body(kChunksSection), body(kRawHashesSection), index));
-  PENSTOCK_RETURN_IF_ERROR(
-      ParseTable(body(kPlanesSection), "planes", index.planes));
-  PENSTOCK_RETURN_IF_ERROR(ParseTree(body(kTreeSection), tables));
-  PENSTOCK_RETURN_IF_ERROR(
-      ParseTable(body(kNodesSection), "nodes", tables.nodes));
-  PENSTOCK_RETURN_IF_ERROR(
-      ParseTable(body(kChildrenSection), "children", tables.children));
-  const absl::Span<const uint8_t> bytes = body(kBytesSection);
-  tables.bytes.assign(reinterpret_cast<const char*>(bytes.data()),
-                      bytes.size());
-  PENSTOCK_RETURN_IF_ERROR(
-      ParseTable(body(kTensorsSection), "tensors", tables.tensors));
-  return ParseTable(body(kDimsSection), "dims", tables.dims);
+}
+
+absl::Status ReadSection(SectionReader& reader, const SectionHead& section,
+                         NativeIndex& index, GraphTables& tables) {
+  const bool is_table =
+      section.type != kGlueSection && section.type != kLocationsSection &&
+      section.type != kTreeSection && section.type < kMetaSection;
+  if (is_table) return ReadTableOf(reader, section, index, tables);
+  std::string body;
+  PENSTOCK_RETURN_IF_ERROR(ReadText(reader, section, body));
+  if (section.type == kGlueSection) return ParseGlue(body, index);
+  if (section.type == kTreeSection) return ParseTree(body, tables);
+  if (section.type == kMetaSection) return ParseMeta(body, index);
+  if (section.type == kLocationsSection) {
+    PENSTOCK_ASSIGN_OR_RETURN(index.locations, ParseTexts(body, "locations"));
+  } else if (section.type >= kFirstExtension) {
+    index.extensions.push_back({section.type, section.flags, std::move(body)});
+  }
+  return absl::OkStatus();
 }
 
 // Number of storages that the tree uses, if it is sound: first uses ascend.
@@ -304,12 +308,10 @@ absl::Status MakeGraph(GraphTables tables, NativeIndex& index) {
   return absl::OkStatus();
 }
 
-// Sorts `sections` into the format's own, all of which must be there, the ones
-// of the callers, and unknown ones.
-absl::Status CheckSections(absl::Span<const SectionView> sections,
-                           NativeIndex& index) {
+// All of the format's own sections must be there.
+absl::Status CheckSections(absl::Span<const SectionHead> sections) {
   size_t num_core = 0;
-  for (const SectionView& section : sections) {
+  for (const SectionHead& section : sections) {
     const bool required = (section.flags & kSectionRequired) != 0;
     if (section.type >= 1 && section.type <= kMetaSection) {
       if (required != (section.type != kMetaSection)) {
@@ -322,11 +324,6 @@ absl::Status CheckSections(absl::Span<const SectionView> sections,
           "section of type %u is required to read this file, but unknown to "
           "this build",
           section.type));
-    } else if (section.type >= kFirstExtension) {
-      index.extensions.push_back(
-          {section.type, section.flags,
-           std::string(reinterpret_cast<const char*>(section.body.data()),
-                       section.body.size())});
     }
   }
   if (num_core != kMetaSection || sections[0].type != kGlueSection) {
@@ -337,13 +334,23 @@ absl::Status CheckSections(absl::Span<const SectionView> sections,
   return absl::OkStatus();
 }
 
+absl::Status ReadTables(SectionReader& reader, NativeIndex& index,
+                        GraphTables& tables) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<SectionHead> sections,
+                            reader.ReadDirectory());
+  PENSTOCK_RETURN_IF_ERROR(CheckSections(sections));
+  for (const SectionHead& section : sections) {
+    PENSTOCK_RETURN_IF_ERROR(ReadSection(reader, section, index, tables));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string PackIndex(const NativeIndex& index) {
   const GraphTables& tables = index.graph->tables();
   std::string tree;
   AppendLittleEndian(tables.strings_by_identity ? kStringsByIdentity : 0, tree);
-  const std::vector<StorageRow> storages = StorageRows(index);
   const std::vector<ChunkRow> chunks = ChunkRows(index);
   const std::vector<Hash128> raw_hashes = RawHashes(index);
   const std::string locations = PackTexts(index.locations);
@@ -351,7 +358,7 @@ std::string PackIndex(const NativeIndex& index) {
   const uint32_t required = kSectionRequired;
   std::vector<SectionView> sections = {
       {kGlueSection, required, index.glue_hash.bytes},
-      {kStoragesSection, required, TableBytes(storages)},
+      {kStoragesSection, required, TableBytes(index.storages)},
       {kLocationsSection, required, ByteSpan(locations)},
       {kChunksSection, required, TableBytes(chunks)},
       {kPlanesSection, required, TableBytes(index.planes)},
@@ -370,17 +377,20 @@ std::string PackIndex(const NativeIndex& index) {
   return PackSections(sections);
 }
 
-absl::StatusOr<NativeIndex> ParseIndex(absl::Span<const uint8_t> payload,
-                                       int64_t chunk_bytes, int64_t data_end) {
-  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<SectionView> sections,
-                            ParseSections(payload));
+absl::StatusOr<NativeIndex> ReadIndex(const RandomAccessFile& file,
+                                      const Footer& footer,
+                                      int64_t chunk_bytes) {
+  SectionReader reader(file, footer.index_offset, footer.index_bytes);
   NativeIndex index;
   index.chunk_bytes = chunk_bytes;
-  PENSTOCK_RETURN_IF_ERROR(CheckSections(sections, index));
   GraphTables tables;
-  PENSTOCK_RETURN_IF_ERROR(ParseCoreSections(sections, index, tables));
-  PENSTOCK_RETURN_IF_ERROR(ParseMeta(sections[kMetaSection - 1].body, index));
-  PENSTOCK_RETURN_IF_ERROR(CheckFileTables(data_end, index));
+  const absl::Status read = ReadTables(reader, index, tables);
+  // Of damaged bytes it does not matter what they seem to say.
+  PENSTOCK_ASSIGN_OR_RETURN(const Hash128 computed, reader.HashAll());
+  PENSTOCK_RETURN_IF_ERROR(CheckHash(footer.index_hash, computed, "index"));
+  PENSTOCK_RETURN_IF_ERROR(read);
+  PENSTOCK_RETURN_IF_ERROR(
+      CheckFileTables(footer.index_offset - kFrameHeaderBytes, index));
   PENSTOCK_RETURN_IF_ERROR(MakeGraph(std::move(tables), index));
   return index;
 }

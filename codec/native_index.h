@@ -7,22 +7,25 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
+#include "codec/format.h"
 #include "codec/native_tables.h"
+#include "core/file.h"
 
 namespace penstock {
 
 // The payload of the index frame.
 std::string PackIndex(const NativeIndex& index);
 
-// From the payload of the index frame, whose hash has been verified, of a file
-// whose data region is [kHeaderBytes, data_end). Everything is proven before it
-// is returned (CheckFileTables, Graph::Make). The storages of the graph are in
-// the file, with their number here as file_number().
+// The index of `file`, whose footer has been read. Everything is proven before
+// it is returned: the hash, then the tables (CheckFileTables, Graph::Make). The
+// storages of the graph are in the file, with their number here as
+// file_number().
 //
-// Errors: kDataLoss; kUnimplemented (an unknown section that is required).
-absl::StatusOr<NativeIndex> ParseIndex(absl::Span<const uint8_t> payload,
-                                       int64_t chunk_bytes, int64_t data_end);
+// Errors: kDataLoss; kUnimplemented (an unknown section that is required); the
+// file's.
+absl::StatusOr<NativeIndex> ReadIndex(const RandomAccessFile& file,
+                                      const Footer& footer,
+                                      int64_t chunk_bytes);
 
 }  // namespace penstock
 

@@ -20,13 +20,14 @@
 namespace penstock {
 
 // One storage of a file: where its first byte is. It goes on at the start of
-// the chunks that follow where it is longer than its first.
+// the chunks that follow where it is longer than its first. As in the file.
 struct FileStorage {
   int64_t size_bytes = 0;
   int64_t first_chunk = 0;  // 0 where empty
   uint32_t offset_in_chunk = 0;
   uint32_t location = 0;  // number in NativeIndex::locations
 };
+static_assert(sizeof(FileStorage) == 24);
 
 // One chunk of a file.
 struct FileChunk {

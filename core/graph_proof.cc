@@ -234,7 +234,15 @@ absl::Status Proof::CheckOrder() const {
     }
     const Node& node = tables_.nodes[next++];
     const auto children = ChildrenOf(tables_, node);
-    for (size_t i = children.size(); i-- > 0;) {
+    // Most are leaves, and come in order: the stack never sees those.
+    size_t done = 0;
+    while (done < children.size() && children[done] == next &&
+           next < tables_.nodes.size() &&
+           !HasChildren(tables_.nodes[next].kind)) {
+      ++done;
+      ++next;
+    }
+    for (size_t i = children.size(); i-- > done;) {
       const bool absent =
           children[i] == kNoNode && node.kind == NodeKind::kObject;
       if (!absent) stack.push_back(children[i]);
