@@ -1,5 +1,6 @@
 // The `penstock` command. The only place that prints or reads the environment.
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -97,6 +98,17 @@ void FreeReplaced() {
                seconds.count());
 }
 
+// A file that is opened where a standard stream was closed would take its
+// number, and what is printed. In its place stands what can only be used the
+// wrong way.
+void OccupyClosedStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    const int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+    if (open("/dev/null", mode) != fd) std::_Exit(kExitError);
+  }
+}
+
 // A distributed checkpoint may consist of more files than a process may open
 // unless it asks.
 void AllowManyFiles() {
@@ -107,6 +119,7 @@ void AllowManyFiles() {
 }
 
 int Main(int argc, char** argv) {
+  OccupyClosedStreams();
   // `bazel run` starts in its runfiles; names are meant from where the user is.
   if (const char* directory = std::getenv("BUILD_WORKING_DIRECTORY")) {
     if (chdir(directory) != 0) {

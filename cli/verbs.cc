@@ -12,7 +12,8 @@ namespace penstock {
 namespace {
 
 void TakeTemporaryDirectory(RunOptions& options) {
-  if (const char* directory = std::getenv("TMPDIR"); directory != nullptr) {
+  const char* directory = std::getenv("TMPDIR");
+  if (directory != nullptr && *directory != '\0') {
     options.temporary_directory = directory;
   }
 }

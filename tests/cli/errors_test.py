@@ -247,6 +247,30 @@ class FullDiskTest(cli_case.CliTestCase):
         finally:
             os.close(writer)
 
+    def test_closed_streams_do_not_become_the_file(self):
+        self.write('a.pt', f.model(4, 1000))
+        self.must('convert', 'a.pt', 'good.pstk')
+        for closed in ('<&-', '>&-', '2>&-', '<&- >&- 2>&-'):
+            with self.subTest(closed):
+                done = subprocess.run(
+                    ['sh', '-c', f'exec "$0" convert a.pt b.pstk {closed}',
+                     penstock_cli.binary()], cwd=self.folder, timeout=60, check=False,
+                    capture_output=True, env=penstock_cli.environment())
+                self.assertEqual(self.read('b.pstk'), self.read('good.pstk'))
+                self.assertEqual(done.returncode, 0, done)
+        done = subprocess.run(['sh', '-c', 'exec "$0" ls a.pt >&-', penstock_cli.binary()],
+                              cwd=self.folder, timeout=60, check=False, capture_output=True,
+                              env=penstock_cli.environment())
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, b'penstock: standard output: cannot be written\n'))
+
+    def test_an_empty_tmpdir_is_none(self):
+        self.write('a.pt', f.checkpoint())
+        done = self.run_command('ls', '-', input=self.read('a.pt'),
+                                env=penstock_cli.environment() | {'TMPDIR': ''})
+        if done.returncode != 0:  # a sandbox lets nobody write there
+            self.assertIn(b'penstock: /var/tmp: ', done.stderr)
+
     def test_a_reader_that_goes_away_is_an_error(self):
         self.write('a.pt', f.model(4, 200_000))
         reader, writer = os.pipe()
