@@ -37,6 +37,10 @@ class FilePool::PooledFile : public RandomAccessFile {
     const absl::StatusOr<OpenFile> file = pool_->Find(*this);
     return !file.ok() || (*file)->IsCached(offset, size_bytes);
   }
+  void WillRead(int64_t offset, int64_t size_bytes) const override {
+    const absl::StatusOr<OpenFile> file = pool_->Find(*this);
+    if (file.ok()) (*file)->WillRead(offset, size_bytes);
+  }
   int64_t size_bytes() const override { return size_bytes_; }
   FileVersion version() const override { return version_; }
   const std::string& path() const override { return path_; }

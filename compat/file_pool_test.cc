@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "compat/sub_file.h"
 #include "core/file.h"
 #include "core/memory_file_system.h"
 #include "core/status_macros.h"
@@ -33,23 +34,25 @@ class CountingFileSystem : public MemoryFileSystem {
     int64_t most = most_open;
     while (most < now && !most_open.compare_exchange_weak(most, now)) {
     }
-    return std::make_unique<CountedFile>(std::move(file), num_open);
+    return std::make_unique<CountedFile>(std::move(file), num_open, told);
   }
 
   std::atomic<int64_t> times_opened = 0;
   std::atomic<int64_t> num_open = 0;
   std::atomic<int64_t> most_open = 0;
+  std::atomic<int64_t> told = -1;  // the last offset that will be read
 
  private:
   class CountedFile : public RandomAccessFile {
    public:
     CountedFile(std::unique_ptr<RandomAccessFile> file,
-                std::atomic<int64_t>& num_open)
-        : file_(std::move(file)), num_open_(num_open) {}
+                std::atomic<int64_t>& num_open, std::atomic<int64_t>& told)
+        : file_(std::move(file)), num_open_(num_open), told_(told) {}
     ~CountedFile() override { --num_open_; }
     absl::Status Read(int64_t offset, absl::Span<uint8_t> out) const override {
       return file_->Read(offset, out);
     }
+    void WillRead(int64_t offset, int64_t) const override { told_ = offset; }
     int64_t size_bytes() const override { return file_->size_bytes(); }
     FileVersion version() const override { return file_->version(); }
     const std::string& path() const override { return file_->path(); }
@@ -57,6 +60,7 @@ class CountingFileSystem : public MemoryFileSystem {
    private:
     const std::unique_ptr<RandomAccessFile> file_;
     std::atomic<int64_t>& num_open_;
+    std::atomic<int64_t>& told_;
   };
 };
 
@@ -93,6 +97,14 @@ TEST_F(FilePoolTest, KeepsFewOpenAndReadsAll) {
   EXPECT_EQ(files_.num_open, 4);
   open.clear();
   EXPECT_EQ(files_.num_open, 0);
+}
+
+TEST_F(FilePoolTest, PassesOnWhatWillBeRead) {
+  const std::vector<File> open = OpenAll(6, 4);
+  open[0]->WillRead(17, 3);  // not open just now
+  EXPECT_EQ(files_.told, 17);
+  SubFile(open[1], 30, 10).WillRead(5, 2);
+  EXPECT_EQ(files_.told, 35);
 }
 
 TEST_F(FilePoolTest, OpensOnceWhatHasRoom) {

@@ -33,6 +33,9 @@ class SubFile : public RandomAccessFile {
     }
     return file_->Read(offset_ + offset, out);
   }
+  void WillRead(int64_t offset, int64_t size_bytes) const override {
+    file_->WillRead(offset_ + offset, size_bytes);
+  }
   int64_t size_bytes() const override { return size_bytes_; }
   const std::string& path() const override { return path_; }
 

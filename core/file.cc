@@ -19,6 +19,8 @@ std::unique_ptr<DirectReader> RandomAccessFile::OpenDirect() const {
 
 bool RandomAccessFile::IsCached(int64_t, int64_t) const { return true; }
 
+void RandomAccessFile::WillRead(int64_t, int64_t) const {}
+
 void FileSystem::CloseReplaced(std::unique_ptr<RandomAccessFile>) {}
 
 absl::StatusOr<UnnamedFile> FileSystem::CreateUnnamed(

@@ -49,6 +49,9 @@ class RandomAccessFile {
   // Whether Read of these bytes, which the file has, would only copy memory;
   // true where nobody knows.
   virtual bool IsCached(int64_t offset, int64_t size_bytes) const;
+  // Advice: Read will soon be asked for these bytes, which the file has. Begins
+  // to fetch them, where it can, and waits for nothing.
+  virtual void WillRead(int64_t offset, int64_t size_bytes) const;
 
   virtual int64_t size_bytes() const = 0;
   // Where it comes from a FileSystem.

@@ -151,6 +151,9 @@ class ReadFile : public RandomAccessFile {
   bool IsCached(int64_t offset, int64_t size_bytes) const override {
     return IsInPageCache(fd_.get(), offset, size_bytes);
   }
+  void WillRead(int64_t offset, int64_t size_bytes) const override {
+    posix_fadvise(fd_.get(), offset, size_bytes, POSIX_FADV_WILLNEED);
+  }
   int64_t size_bytes() const override { return size_bytes_; }
   FileVersion version() const override { return version_; }
   const std::string& path() const override { return path_; }

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -168,6 +169,25 @@ TEST_F(PosixFileSystemTest, ReservingMoreThanThereIsSaysWhatIsFree) {
   if (absl::IsResourceExhausted(status)) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("bytes are free"));
   }
+}
+
+TEST_F(PosixFileSystemTest, FetchesWhatItIsToldOf) {
+  constexpr int64_t kSize = 1 << 20;
+  Make("told", std::string(kSize, 'x'));
+  auto file = files_.OpenRead(Path("told"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  const int fd = open(Path("told").c_str(), O_RDONLY);
+  ASSERT_EQ(fsync(fd), 0);
+  ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+  close(fd);
+  // A file system in memory keeps everything.
+  if ((*file)->IsCached(kSize / 2, 1)) GTEST_SKIP();
+  (*file)->WillRead(kSize / 2 + 100, 1000);
+  for (int i = 0; i < 10'000 && !(*file)->IsCached(kSize / 2, 1100); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_TRUE((*file)->IsCached(kSize / 2, 1100));
+  EXPECT_FALSE((*file)->IsCached(0, 1));
 }
 
 TEST_F(PosixFileSystemTest, AMappingOutlivesTheFileAndItsName) {
