@@ -69,7 +69,13 @@ bool IsPresent(absl::Span<uint8_t> bytes) {
 
 void PagePopulator::Populate(absl::Span<uint8_t> all,
                              absl::Span<uint8_t> bytes) {
-  if (static_cast<int64_t>(all.size()) < kLeastBytes || bytes.empty()) return;
+  if (bytes.empty()) return;
+  if (static_cast<int64_t>(all.size()) < kLeastBytes) {
+    if (static_cast<int64_t>(bytes.size()) >= kLeastRunBytes) {
+      Advise(bytes, kPopulateWrite);
+    }
+    return;
+  }
   for (uintptr_t zone = Begin(bytes) / kZoneBytes * kZoneBytes;
        zone < End(bytes); zone += kZoneBytes) {
     const absl::Span<uint8_t> part = Within(bytes, zone, kZoneBytes);

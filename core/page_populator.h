@@ -23,8 +23,11 @@ namespace penstock {
 // Thread-safe; one for each job.
 class PagePopulator {
  public:
-  // Smaller memory comes from the heap, which mostly has pages already.
+  // Smaller memory is no place for huge pages. It comes from the heap, which
+  // may have its pages already; asking costs little then.
   static constexpr int64_t kLeastBytes = int64_t{4} << 20;
+  // Less at once is left to faults.
+  static constexpr int64_t kLeastRunBytes = int64_t{32} << 10;
 
   // Before `bytes`, a part of the new memory `all`, is written to by this
   // thread. May get pages for what lies around and behind it too.
