@@ -192,19 +192,23 @@ absl::StatusOr<std::vector<Sample>> TakeSamples(
   return samples;
 }
 
+struct Encoded {
+  double raw_bytes = 0;
+  double stored_bytes = 0;
+  double rate = 0;  // raw bytes a second
+};
+
 // Encodes as a save does: both hashes, and the copy to where it is written.
-absl::StatusOr<CodecRates> EncodeSamples(const std::vector<Sample>& samples) {
+// Takes one sample after the other, in turns with other threads, until `next`
+// has come to `end`.
+absl::StatusOr<Encoded> EncodeSamples(const std::vector<Sample>& samples,
+                                      std::atomic<int64_t>& next, int64_t end) {
   Compressor compressor;
   AlignedBuffer planes;
   AlignedBuffer record;
   AlignedBuffer out;
   out.Reserve(MaxRecordBytes(kChunkBytes));
-  double raw_bytes = 0;
-  double stored_bytes = 0;
-  Clock::time_point start;
-  // The first of them twice, untimed for once: it pays for contexts and pages.
-  for (size_t i = 0; i <= samples.size(); ++i) {
-    const Sample& sample = samples[i == 0 ? 0 : i - 1];
+  const auto encode = [&](const Sample& sample) -> absl::StatusOr<int64_t> {
     ChunkCoding coding;
     static_cast<void>(HashOf(sample.span(), 0));
     PENSTOCK_ASSIGN_OR_RETURN(const int64_t stored,
@@ -212,37 +216,47 @@ absl::StatusOr<CodecRates> EncodeSamples(const std::vector<Sample>& samples) {
                                           compressor, planes, record, coding));
     static_cast<void>(HashOf(absl::MakeConstSpan(record.data(), stored), 0));
     std::memcpy(out.data(), record.data(), stored);
-    if (i == 0) {
-      start = Clock::now();
-      continue;
-    }
-    raw_bytes += static_cast<double>(sample.size_bytes);
-    stored_bytes += static_cast<double>(stored);
+    return stored;
+  };
+  // Untimed: the first one pays for contexts and pages.
+  PENSTOCK_RETURN_IF_ERROR(encode(samples[0]).status());
+  Encoded encoded;
+  const Clock::time_point start = Clock::now();
+  for (int64_t i; (i = next.fetch_add(1)) < end;) {
+    const Sample& sample = samples[i % samples.size()];
+    PENSTOCK_ASSIGN_OR_RETURN(const int64_t stored, encode(sample));
+    encoded.raw_bytes += static_cast<double>(sample.size_bytes);
+    encoded.stored_bytes += static_cast<double>(stored);
   }
-  CodecRates rates;
-  rates.encode = raw_bytes / SecondsSince(start);
-  rates.ratio = raw_bytes / stored_bytes;
-  return rates;
+  encoded.rate = encoded.raw_bytes / SecondsSince(start);
+  return encoded;
 }
 
-// All of `threads` at once: they may share a core.
+// All of `threads` at once, and to the end: they may share a core, and one that
+// had it for itself would be too fast. Whoever has to wait for a core takes
+// fewer.
 absl::StatusOr<CodecRates> ProbeEncoder(const std::vector<Sample>& samples,
                                         int threads) {
   const int encoders = std::min(threads, kMostEncoders);
+  const int64_t end = static_cast<int64_t>(samples.size()) * encoders;
+  std::atomic<int64_t> next = 0;
   Mutex mutex;
   absl::Status error;
-  CodecRates rates;
+  Encoded all;
   OnThreads(encoders, [&] {
-    const absl::StatusOr<CodecRates> mine =
-        CatchBadAlloc([&] { return EncodeSamples(samples); });
+    const absl::StatusOr<Encoded> mine =
+        CatchBadAlloc([&] { return EncodeSamples(samples, next, end); });
     const MutexLock lock(mutex);
     error.Update(mine.status());
     if (!mine.ok()) return;
-    rates.encode += mine->encode;
-    rates.ratio = mine->ratio;
+    all.raw_bytes += mine->raw_bytes;
+    all.stored_bytes += mine->stored_bytes;
+    all.rate += mine->rate;
   });
   PENSTOCK_RETURN_IF_ERROR(error);
-  rates.encode *= static_cast<double>(threads) / encoders;
+  CodecRates rates;
+  rates.encode = all.rate * threads / encoders;
+  rates.ratio = all.raw_bytes / all.stored_bytes;
   return rates;
 }
 
