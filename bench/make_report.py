@@ -246,7 +246,7 @@ def main():
     parser.add_argument('--runs', type=int, default=3)
     parser.add_argument('--apart', type=float, default=3, help='minutes')
     parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--size', default='500MB')
+    parser.add_argument('--size', default='1GB')
     parser.add_argument('--against', default=PEERS)
     parser.add_argument('--from', dest='files', nargs='+',
                         help='only report on these')
