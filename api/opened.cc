@@ -107,9 +107,9 @@ absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(
     const std::string& path, const RunOptions& options) {
   FileSystem& files = FilesOf(options);
   auto file = files.OpenRead(path);
-  const absl::StatusOr<FileInfo> info = files.Stat(path);
-  if (absl::IsInvalidArgument(file.status()) && info.ok() &&
-      info->type == FileInfo::Type::kDirectory) {
+  if (absl::IsInvalidArgument(file.status()) &&
+      files.Stat(path).value_or(FileInfo()).type ==
+          FileInfo::Type::kDirectory) {
     file = files.OpenRead(
         absl::StrCat(absl::StripSuffix(path, "/"), "/", kDcpMetadataName));
     if (absl::IsNotFound(file.status())) {

@@ -1,11 +1,9 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -14,6 +12,7 @@
 #include "cli/console.h"
 #include "cli/edit_flags.h"
 #include "cli/verbs.h"
+#include "core/file.h"
 #include "core/posix_file_system.h"
 #include "core/status_macros.h"
 
@@ -55,12 +54,12 @@ absl::StatusOr<Format> FormatFor(const Flags& flags, const Checkpoint& source) {
   }
   const std::optional<Format> by_name = FormatOfName(flags.destination);
   if (by_name.has_value()) return *by_name;
-  std::error_code error;
-  if (std::filesystem::is_directory(flags.destination, error)) {
+  if (flags.destination == "-") return Format::kNative;
+  if (PosixFileSystem().Stat(flags.destination).value_or(FileInfo()).type ==
+      FileInfo::Type::kDirectory) {
     return absl::InvalidArgumentError(
         absl::StrCat(flags.destination, ": is a directory, not a file"));
   }
-  if (flags.destination == "-") return Format::kNative;
   if (source.format() != Format::kNative) {
     return absl::InvalidArgumentError(
         absl::StrCat(flags.destination,
