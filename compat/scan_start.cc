@@ -5,6 +5,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "compat/zip_layout.h"
 #include "core/bytes.h"
 
 namespace penstock {
@@ -27,13 +28,12 @@ ScanStart StartOf(const ZipRecordSeen& record, int64_t file_bytes) {
 }
 
 ScanStart StartBehindZip(ByteWindow& window, int64_t offset) {
-  constexpr int64_t kEndRecordBytes = 22;
   const int64_t file_bytes = window.file_bytes();
   ScanStart start{file_bytes, file_bytes, "(behind the zip)"};
-  const string_view record = window.Get(offset, kEndRecordBytes);
-  if (record.size() == kEndRecordBytes) {
-    start.begin = offset + kEndRecordBytes +
-                  LoadLittleEndian<uint16_t>(record.data() + 20);
+  const string_view record = window.Get(offset, kEndBytes);
+  if (record.size() == kEndBytes) {
+    start.begin =
+        offset + kEndBytes + LoadLittleEndian<uint16_t>(record.data() + 20);
   }
   return start;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "compat/zip_layout.h"
 #include "core/bytes.h"
 
 namespace penstock {
@@ -20,11 +21,6 @@ constexpr string_view kCentralSignature("PK\1\2", 4);
 constexpr string_view kEndSignature("PK\5\6", 4);
 constexpr string_view kEnd64Signature("PK\6\6", 4);
 constexpr string_view kLocatorSignature("PK\6\7", 4);
-constexpr int64_t kLocalBytes = 30;
-constexpr int64_t kCentralBytes = 46;
-constexpr int64_t kEndBytes = 22;
-constexpr int64_t kLocatorBytes = 20;
-constexpr int64_t kEnd64Bytes = 56;
 constexpr int64_t kMaxCommentBytes = 65535;
 constexpr size_t kMaxFindings = 1000;
 
@@ -101,14 +97,15 @@ std::optional<Directory> DirectoryOf(ByteWindow& window, int64_t offset) {
   int64_t begin = U32(end, 16);
   Directory found;
   found.end = offset;
-  const int64_t locator = offset - kLocatorBytes;
+  const int64_t locator = offset - kZip64LocatorBytes;
   if (Holds(window, locator, kLocatorSignature)) {
-    int64_t end64 = U64(window.Get(locator, kLocatorBytes), 8);
+    int64_t end64 = U64(window.Get(locator, kZip64LocatorBytes), 8);
     // With bytes before the zip file, it is where it would be.
-    if (!Holds(window, end64, kEnd64Signature)) end64 = locator - kEnd64Bytes;
+    if (!Holds(window, end64, kEnd64Signature))
+      end64 = locator - kZip64EndBytes;
     if (Holds(window, end64, kEnd64Signature)) {
-      const string_view wide = window.Get(end64, kEnd64Bytes);
-      if (wide.size() < kEnd64Bytes) return std::nullopt;
+      const string_view wide = window.Get(end64, kZip64EndBytes);
+      if (wide.size() < kZip64EndBytes) return std::nullopt;
       const int64_t wide_entries = U64(wide, 32);
       const int64_t wide_size = U64(wide, 40);
       const int64_t wide_begin = U64(wide, 48);
@@ -208,8 +205,8 @@ bool ZipRecordSeen::encrypted() const {
 
 std::optional<ZipRecordSeen> LocalHeaderAt(ByteWindow& window, int64_t offset) {
   if (!Holds(window, offset, kLocalSignature)) return std::nullopt;
-  const string_view head = window.Get(offset, kLocalBytes);
-  if (head.size() < kLocalBytes) return std::nullopt;
+  const string_view head = window.Get(offset, kLocalHeaderBytes);
+  if (head.size() < kLocalHeaderBytes) return std::nullopt;
   ZipRecordSeen record;
   record.header_offset = offset;
   record.flags = U16(head, 6);
@@ -218,10 +215,10 @@ std::optional<ZipRecordSeen> LocalHeaderAt(ByteWindow& window, int64_t offset) {
   record.size_bytes = U32(head, 22);
   const int64_t name_bytes = U16(head, 26);
   const int64_t extra_bytes = U16(head, 28);
-  record.data_begin = offset + kLocalBytes + name_bytes + extra_bytes;
+  record.data_begin = offset + kLocalHeaderBytes + name_bytes + extra_bytes;
   if (record.data_begin > window.file_bytes()) return std::nullopt;
   const string_view rest =
-      window.Get(offset + kLocalBytes, name_bytes + extra_bytes);
+      window.Get(offset + kLocalHeaderBytes, name_bytes + extra_bytes);
   record.name = std::string(rest.substr(0, name_bytes));
   Widen(rest.substr(std::min<size_t>(rest.size(), name_bytes)),
         {&record.size_bytes, &record.stored_bytes});
@@ -238,14 +235,14 @@ void SurveyDirectory(ByteWindow& window, int64_t offset, ZipSurvey& survey) {
   int64_t position = directory->begin;
   int64_t count = 0;
   ByteWindow locals(window.file(), 1 << 10);
-  while (position + kCentralBytes <= directory->end &&
+  while (position + kCentralHeaderBytes <= directory->end &&
          Holds(window, position, kCentralSignature)) {
     if (static_cast<int64_t>(survey.records.size()) >= kMaxSurveyEntries) {
       Add(survey, {}, offset, "more records than are looked at",
           ScanKind::kUnseen);
       break;
     }
-    const string_view head = window.Get(position, kCentralBytes);
+    const string_view head = window.Get(position, kCentralHeaderBytes);
     ZipRecordSeen record;
     record.flags = U16(head, 8);
     record.method = U16(head, 10);
@@ -254,10 +251,10 @@ void SurveyDirectory(ByteWindow& window, int64_t offset, ZipSurvey& survey) {
     record.header_offset = U32(head, 42);
     const int64_t name_bytes = U16(head, 28);
     const int64_t extra_bytes = U16(head, 30);
-    const int64_t next =
-        position + kCentralBytes + name_bytes + extra_bytes + U16(head, 32);
+    const int64_t next = position + kCentralHeaderBytes + name_bytes +
+                         extra_bytes + U16(head, 32);
     const string_view rest =
-        window.Get(position + kCentralBytes, name_bytes + extra_bytes);
+        window.Get(position + kCentralHeaderBytes, name_bytes + extra_bytes);
     record.name = std::string(rest.substr(0, name_bytes));
     const std::string extra(
         rest.substr(std::min<size_t>(rest.size(), name_bytes)));
