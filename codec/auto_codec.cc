@@ -228,7 +228,10 @@ absl::StatusOr<Encoded> EncodeSamples(const std::vector<Sample>& samples,
     encoded.raw_bytes += static_cast<double>(sample.size_bytes);
     encoded.stored_bytes += static_cast<double>(stored);
   }
-  encoded.rate = encoded.raw_bytes / SecondsSince(start);
+  // One that came too late took none, in no time.
+  if (encoded.raw_bytes > 0) {
+    encoded.rate = encoded.raw_bytes / SecondsSince(start);
+  }
   return encoded;
 }
 

@@ -216,7 +216,23 @@ absl::Status ParseTree(absl::string_view body, GraphTables& tables) {
   return absl::OkStatus();
 }
 
-absl::Status ReadTableOf(SectionReader& reader, const SectionHead& section,
+// Those that are no tables.
+absl::Status ReadShort(SectionReader& reader, const SectionHead& section,
+                       NativeIndex& index, GraphTables& tables) {
+  std::string body;
+  PENSTOCK_RETURN_IF_ERROR(ReadText(reader, section, body));
+  if (section.type == kGlueSection) return ParseGlue(body, index);
+  if (section.type == kTreeSection) return ParseTree(body, tables);
+  if (section.type == kMetaSection) return ParseMeta(body, index);
+  if (section.type == kLocationsSection) {
+    PENSTOCK_ASSIGN_OR_RETURN(index.locations, ParseTexts(body, "locations"));
+  } else if (section.type >= kFirstExtension) {
+    index.extensions.push_back({section.type, section.flags, std::move(body)});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSection(SectionReader& reader, const SectionHead& section,
                          NativeIndex& index, GraphTables& tables) {
   switch (section.type) {
     case kStoragesSection:
@@ -239,28 +255,11 @@ absl::Status ReadTableOf(SectionReader& reader, const SectionHead& section,
       return ReadText(reader, section, tables.bytes);
     case kTensorsSection:
       return ReadTable(reader, section, "tensors", tables.tensors);
-    default:
+    case kDimsSection:
       return ReadTable(reader, section, "dims", tables.dims);
+    default:
+      return ReadShort(reader, section, index, tables);
   }
-}
-
-absl::Status ReadSection(SectionReader& reader, const SectionHead& section,
-                         NativeIndex& index, GraphTables& tables) {
-  const bool is_table =
-      section.type != kGlueSection && section.type != kLocationsSection &&
-      section.type != kTreeSection && section.type < kMetaSection;
-  if (is_table) return ReadTableOf(reader, section, index, tables);
-  std::string body;
-  PENSTOCK_RETURN_IF_ERROR(ReadText(reader, section, body));
-  if (section.type == kGlueSection) return ParseGlue(body, index);
-  if (section.type == kTreeSection) return ParseTree(body, tables);
-  if (section.type == kMetaSection) return ParseMeta(body, index);
-  if (section.type == kLocationsSection) {
-    PENSTOCK_ASSIGN_OR_RETURN(index.locations, ParseTexts(body, "locations"));
-  } else if (section.type >= kFirstExtension) {
-    index.extensions.push_back({section.type, section.flags, std::move(body)});
-  }
-  return absl::OkStatus();
 }
 
 // Number of storages that the tree uses, if it is sound: first uses ascend.

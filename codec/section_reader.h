@@ -26,7 +26,7 @@ struct SectionHead {
 
 // Reads an index a tile at a time, so that each byte is touched once, while it
 // is in the processor's cache: hashed, and copied to the table that it is of.
-// Memory for all of it would cost as much as all the rest of opening does.
+// Memory for all of it was over a third of what opening took (docs/DESIGN.md).
 // Thread-compatible.
 class SectionReader {
  public:

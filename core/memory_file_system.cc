@@ -170,6 +170,7 @@ class MemoryFileSystem::State::WriteFile : public WritableFile {
   absl::Status Truncate(int64_t size_bytes) override {
     const MutexLock lock(state_->mutex);
     state_->Record("truncate", path_, 0, size_bytes);
+    ++node_->num_writes;
     return state_->Resize(*node_, path_, size_bytes);
   }
   absl::Status Sync() override { return Note("sync"); }
